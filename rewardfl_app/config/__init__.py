@@ -1,0 +1,1 @@
+"""The typed configuration: every parameter, declared once."""

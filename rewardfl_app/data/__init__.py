@@ -1,0 +1,1 @@
+"""Training data: metadata.csv and the videos it names."""

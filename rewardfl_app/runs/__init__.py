@@ -1,0 +1,1 @@
+"""The run folder: plain files, one writer each, the only channel between the processes."""
