@@ -10,69 +10,19 @@ Rules that hold between fields live in `validation`, so that all of them are rep
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, field_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import Field
+
+from rewardfl_app.config.section import Names, Section
+from rewardfl_app.config.section import field as _field
 
 Expert = Literal["high_noise", "low_noise"]
-Level = Literal["basic", "advanced"]
-Applies = Literal["new", "resume", "live"]
 
 # What each name in `trainable_models` trains. `vae` and `text_encoder` are known names that validation refuses with a reason.
 EXPERT_OF_TRAINABLE: dict[str, Expert] = {"dit": "high_noise", "dit2": "low_noise"}
 # The attribute of diffusers' WanImageToVideoPipeline (and the folder of a saved pipeline) that holds each expert.
 DIFFUSERS_NAME: dict[Expert, str] = {"high_noise": "transformer", "low_noise": "transformer_2"}
-
-
-def _split_names(value: object) -> object:
-    """'q, k,v' -> ('q', 'k', 'v'); other values pass on to pydantic's own check."""
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return value
-
-
-# A comma string in YAML and on the page, a tuple inside the code.
-Names = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_split_names),
-    PlainSerializer(lambda names: ",".join(names), return_type=str),
-    WithJsonSchema({"type": "string"}),
-]
-
-
-def _field(
-    default: object,
-    description: str,
-    *,
-    level: Level = "advanced",
-    applies: Applies = "new",
-    path: Literal["file", "folder"] | None = None,
-    **limits: Any,
-) -> Any:
-    """A pydantic field with this project's hints. `path` marks a value that names a file or a folder."""
-    extra: dict[str, Any] = {"level": level, "applies": applies}
-    if path:
-        extra["path"] = path
-    return Field(default, description=description, json_schema_extra=extra, **limits)
-
-
-class Section(BaseModel):
-    """Common rules of every section: frozen, unknown keys refused, no NaN or infinity, true/false is not a number."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), validate_default=True
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _bool_is_not_a_number(cls, value: object, info: ValidationInfo) -> object:
-        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
-        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
-            raise ValueError("a number is needed, not true or false")
-        return value
 
 
 class ModelConfig(Section):

@@ -1,0 +1,61 @@
+"""What every section of the configuration shares: how a field is declared, and the rules that hold for all of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, field_validator
+from pydantic_core.core_schema import ValidationInfo
+
+Level = Literal["basic", "advanced"]
+Applies = Literal["new", "resume", "live"]
+
+
+def _split_names(value: object) -> object:
+    """'q, k,v' -> ('q', 'k', 'v'); other values pass on to pydantic's own check."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+    return value
+
+
+# A comma string in YAML and on the page, a tuple inside the code.
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split_names),
+    PlainSerializer(lambda names: ",".join(names), return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+
+
+def field(
+    default: object,
+    description: str,
+    *,
+    level: Level = "advanced",
+    applies: Applies = "new",
+    path: Literal["file", "folder"] | None = None,
+    **limits: Any,
+) -> Any:
+    """A pydantic field with this project's hints. `path` marks a value that names a file or a folder."""
+    extra: dict[str, Any] = {"level": level, "applies": applies}
+    if path:
+        extra["path"] = path
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+class Section(BaseModel):
+    """Common rules of every section: frozen, unknown keys refused, no NaN or infinity, true/false is not a number."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), validate_default=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _bool_is_not_a_number(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
+            raise ValueError("a number is needed, not true or false")
+        return value
