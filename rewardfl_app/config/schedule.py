@@ -1,7 +1,7 @@
 """The sampling grid in plain Python: noise levels, and which expert runs each step.
 
-Rectified-flow Euler as in Wan2.2-Lightning: u_i = 1 - i/N and sigma_i = s u_i / (1 + (s-1) u_i), with sigma_N = 0. Both the checks
-of a configuration and the sampler use this file, so that they cannot disagree.
+Rectified-flow Euler as in Wan2.2-Lightning: u_i = 1 - i/N and sigma_i = s u_i / (1 + (s-1) u_i), with sigma_N = 0. Both
+the checks of a configuration and the sampler use this file, so that they cannot disagree.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, Config, Expert
 
 
 def sigmas(num_inference_steps: int, shift: float) -> list[float]:
-    """The num_inference_steps + 1 noise levels, falling from 1 to 0: sigmas[i] before step i, sigmas[i + 1] after it."""
+    """The num_inference_steps + 1 noise levels, falling from 1 to 0.
+
+    Entry i is the level before step i, entry i + 1 the level after it.
+    """
     if num_inference_steps < 1 or shift <= 0:
         raise ValueError(f"need num_inference_steps >= 1 and shift > 0, got {num_inference_steps} and {shift}")
     levels = []

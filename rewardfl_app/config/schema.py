@@ -1,9 +1,10 @@
 """The configuration: one documented field per parameter.
 
-The page's form, the README's table and `--set` are all made from these declarations. Each field carries a help text (what it does,
-its unit and range, where the default comes from) and two hints: `level` says whether the page shows it at once ("basic") or folded
-away ("advanced"); `applies` says whether a checkpoint saved before a change can still be continued after it ("resume") or a new
-run is needed ("new"). Defaults are those of the Wan2.2 reference example; the preset `pocket` overrides what the small model needs.
+The page's form, the README's table and `--set` are all made from these declarations. Each field carries a help text
+(what it does, its unit and range, where the default comes from) and two hints: `level` says whether the page shows it
+at once ("basic") or folded away ("advanced"); `applies` says whether a checkpoint saved before a change can still be
+continued after it ("resume") or a new run is needed ("new"). Defaults are those of the Wan2.2 reference example; the
+preset `pocket` overrides what the small model needs.
 
 Rules that hold between fields live in `validation`, so that all of them are reported at once.
 """
@@ -19,7 +20,8 @@ from rewardfl_app.config.section import field as _field
 
 Expert = Literal["high_noise", "low_noise"]
 
-# What each name in `trainable_models` trains. `vae` and `text_encoder` are known names that validation refuses with a reason.
+# What each name in `trainable_models` trains. `vae` and `text_encoder` are known names that validation refuses with a
+# reason.
 EXPERT_OF_TRAINABLE: dict[str, Expert] = {"dit": "high_noise", "dit2": "low_noise"}
 # The attribute of diffusers' WanImageToVideoPipeline (and the folder of a saved pipeline) that holds each expert.
 DIFFUSERS_NAME: dict[Expert, str] = {"high_noise": "transformer", "low_noise": "transformer_2"}
@@ -30,37 +32,40 @@ class ModelConfig(Section):
 
     model_name: Literal["pocket", "wan2_2"] = _field(
         "wan2_2",
-        "Model family. `wan2_2` is Wan2.2-I2V-A14B from your own files; `pocket` is the small family of the same classes that ships "
-        "with the package and trains on a laptop.",
+        "Model family. `wan2_2` is Wan2.2-I2V-A14B from your own files; `pocket` is the small family of the same "
+        "classes that ships with the package and trains on a laptop.",
         level="basic",
     )
     model_paths: str | None = _field(
         None,
-        "JSON file with a list of four entries in this order: high-noise model, low-noise model, text encoder, VAE. Each entry is a "
-        "file, a list of shard files, or a diffusers folder; relative entries are relative to the JSON file. Leave empty for `pocket`.",
+        "JSON file with a list of four entries in this order: high-noise model, low-noise model, text encoder, VAE. "
+        "Each entry is a file, a list of shard files, or a diffusers folder; relative entries are relative to the "
+        "JSON file. Leave empty for `pocket`.",
         level="basic",
         path="file",
     )
     model_id_with_origin_paths: str | None = _field(
         None,
         "Instead of model_paths: comma-separated `owner/model:file pattern` entries, for example "
-        "`Wan-AI/Wan2.1-T2V-1.3B:diffusion_pytorch_model*.safetensors`, looked up in the Hugging Face cache of this machine.",
+        "`Wan-AI/Wan2.1-T2V-1.3B:diffusion_pytorch_model*.safetensors`, looked up in the Hugging Face cache of this "
+        "machine.",
     )
     tokenizer_path: str = _field(
         "",
-        "Folder of the UMT5 tokenizer (the `google/umt5-xxl` folder of the Wan2.2 download). Empty: from the Hugging Face hub.",
+        "Folder of the UMT5 tokenizer (the `google/umt5-xxl` folder of the Wan2.2 download). Empty: from the Hugging "
+        "Face hub.",
         path="folder",
     )
     trainable_models: Names = _field(
         "dit2",
-        "Which networks train, comma-separated: `dit` is the high-noise expert, `dit2` the low-noise expert. The gradient steps must "
-        "run on a network named here.",
+        "Which networks train, comma-separated: `dit` is the high-noise expert, `dit2` the low-noise expert. The "
+        "gradient steps must run on a network named here.",
         level="basic",
     )
     extra_inputs: Names = _field(
         "input_image",
-        "Inputs besides the prompt, comma-separated: `input_image` is the first frame (from the column of that name, else the first "
-        "frame of the clip).",
+        "Inputs besides the prompt, comma-separated: `input_image` is the first frame (from the column of that name, "
+        "else the first frame of the clip).",
     )
     max_timestep_boundary: float = _field(
         1.0,
@@ -70,15 +75,15 @@ class ModelConfig(Section):
     )
     min_timestep_boundary: float = _field(
         0.9,
-        "Lower end of the interval of t/1000 that the high-noise expert covers, 0 to 1; below it the low-noise expert runs. 0.9 is "
-        "`boundary_ratio` of Wan2.2-I2V-A14B.",
+        "Lower end of the interval of t/1000 that the high-noise expert covers, 0 to 1; below it the low-noise expert "
+        "runs. 0.9 is `boundary_ratio` of Wan2.2-I2V-A14B.",
         ge=0.0,
         le=1.0,
     )
     use_gradient_checkpointing: bool = _field(
         True,
-        "Recompute the transformer blocks in the backward pass instead of keeping their activations: far less memory, about a third "
-        "more time.",
+        "Recompute the transformer blocks in the backward pass instead of keeping their activations: far less memory, "
+        "about a third more time.",
     )
     use_gradient_checkpointing_offload: bool = _field(
         True,
@@ -87,7 +92,8 @@ class ModelConfig(Section):
     )
     dtype: Literal["bfloat16", "float32"] = _field(
         "bfloat16",
-        "Number format of the frozen weights and of the forward pass. The trained LoRA weights and the sampler stay in float32.",
+        "Number format of the frozen weights and of the forward pass. The trained LoRA weights and the sampler stay "
+        "in float32.",
     )
 
 
@@ -96,8 +102,8 @@ class DataConfig(Section):
 
     metadata_path: str | None = _field(
         None,
-        "CSV file (UTF-8) with the columns video and prompt, optionally input_image; paths are relative to the CSV. The "
-        "first frame of every clip must show a face. Leave empty for `pocket`: its own portraits are used.",
+        "CSV file (UTF-8) with the columns video and prompt, optionally input_image; paths are relative to the CSV. "
+        "The first frame of every clip must show a face. Leave empty for `pocket`: its own portraits are used.",
         level="basic",
         path="file",
     )
@@ -108,7 +114,8 @@ class DataConfig(Section):
     )
     max_pixels: int = _field(
         230400,
-        "Largest height x width, in pixels, when height and width are empty: the size follows each clip's aspect ratio. 230400 = 480 x 480.",
+        "Largest height x width, in pixels, when height and width are empty: the size follows each clip's aspect "
+        "ratio. 230400 = 480 x 480.",
         ge=256,
     )
     height: int | None = _field(
@@ -132,7 +139,8 @@ class SamplingConfig(Section):
     )
     shift: float = _field(
         5.0,
-        "Timestep shift s of the noise grid: sigma = s u / (1 + (s-1) u) with u = 1 - step/num_inference_steps. 5 is Wan2.2-Lightning's.",
+        "Timestep shift s of the noise grid: sigma = s u / (1 + (s-1) u) with u = 1 - step/num_inference_steps. 5 is "
+        "Wan2.2-Lightning's.",
         gt=0.0,
     )
     mid_timestep: int = _field(
@@ -143,15 +151,15 @@ class SamplingConfig(Section):
     )
     final_timestep: int = _field(
         7,
-        "Last step that runs and carries the gradient: a step index, at most num_inference_steps - 1. If sampling stops earlier, the "
-        "predicted clean video of that step is decoded.",
+        "Last step that runs and carries the gradient: a step index, at most num_inference_steps - 1. If sampling "
+        "stops earlier, the predicted clean video of that step is decoded.",
         level="basic",
         ge=0,
     )
     gradient_decay: float = _field(
         1.0,
-        "How much of the gradient flows on from one step to the step before it, 0 to 1. 1 is the exact gradient (DRaFT-K), 0 treats "
-        "each step's input as a constant (DRTune); has no effect with a single gradient step.",
+        "How much of the gradient flows on from one step to the step before it, 0 to 1. 1 is the exact gradient "
+        "(DRaFT-K), 0 treats each step's input as a constant (DRTune); has no effect with a single gradient step.",
         ge=0.0,
         le=1.0,
     )
@@ -162,15 +170,15 @@ class RewardConfig(Section):
 
     reward_model_path: str | None = _field(
         None,
-        "Folder with the ONNX files of a face pack: a SCRFD detector and an ArcFace recogniser, for example insightface's unzipped "
-        "`antelopev2`. Leave empty for `pocket`.",
+        "Folder with the ONNX files of a face pack: a SCRFD detector and an ArcFace recogniser, for example "
+        "insightface's unzipped `antelopev2`. Leave empty for `pocket`.",
         level="basic",
         path="folder",
     )
     judge_model_path: str | None = _field(
         None,
-        "A second face recogniser (ONNX file or folder) that is never trained on, so that an increase of the reward can be believed. "
-        "Empty: no judge is measured, except for `pocket`, which has its own.",
+        "A second face recogniser (ONNX file or folder) that is never trained on, so that an increase of the reward "
+        "can be believed. Empty: no judge is measured, except for `pocket`, which has its own.",
         path="file",
     )
     reward_weight: float = _field(
@@ -193,22 +201,22 @@ class RewardConfig(Section):
     )
     kl_weight: float = _field(
         1.0,
-        "Weight of the divergence from the untrained model. Too low and the model cheats, for example by freezing the face; too high "
-        "and it does not learn. 0 turns it off.",
+        "Weight of the divergence from the untrained model. Too low and the model cheats, for example by freezing the "
+        "face; too high and it does not learn. 0 turns it off.",
         level="basic",
         applies="resume",
         ge=0.0,
     )
     kl_steps: Literal["gradient", "expert"] = _field(
         "gradient",
-        "Steps on which the divergence is measured: `gradient` is the steps that carry the gradient (the reference), `expert` is every "
-        "sampled step of the trained experts, which keeps motion better.",
+        "Steps on which the divergence is measured: `gradient` is the steps that carry the gradient (the reference), "
+        "`expert` is every sampled step of the trained experts, which keeps motion better.",
         applies="resume",
     )
     kl_through_x: bool = _field(
         False,
-        "Let the divergence's gradient also flow through the latent that enters a step, as the reference implementation did. Off is "
-        "the textbook form.",
+        "Let the divergence's gradient also flow through the latent that enters a step, as the reference "
+        "implementation did. Off is the textbook form.",
         applies="resume",
     )
     anchor_weight: float = _field(
@@ -219,17 +227,18 @@ class RewardConfig(Section):
     )
     pool: Literal["mean", "centroid", "max", "first_frame"] = _field(
         "mean",
-        "How a generated face is compared with the faces of the clip's real frames: mean or max of the similarities, similarity to their "
-        "centroid, or to the first frame's face alone.",
+        "How a generated face is compared with the faces of the clip's real frames: mean or max of the similarities, "
+        "similarity to their centroid, or to the first frame's face alone.",
     )
     hinge: bool = _field(
         False,
-        "Let the reward saturate at the similarity the real clip has with itself, so that nothing is gained by being more alike than real.",
+        "Let the reward saturate at the similarity the real clip has with itself, so that nothing is gained by being "
+        "more alike than real.",
     )
     missing_face_penalty: float = _field(
         0.0,
-        "Taken from the reward, times the share of frames in which the person should be seen but no face is found; 0 or more, "
-        "in units of cosine similarity. Frames without a face give no gradient of their own.",
+        "Taken from the reward, times the share of frames in which the person should be seen but no face is found; 0 "
+        "or more, in units of cosine similarity. Frames without a face give no gradient of their own.",
         applies="resume",
         ge=0.0,
     )
@@ -238,8 +247,8 @@ class RewardConfig(Section):
     )
     roll_compatible: bool = _field(
         False,
-        "Reproduce the reward of the reference implementation (ROLL) with its colour order, scaling and frame 0. For comparison only: "
-        "the default follows insightface.",
+        "Reproduce the reward of the reference implementation (ROLL) with its colour order, scaling and frame 0. For "
+        "comparison only: the default follows insightface.",
     )
     det_size: int = _field(
         640,
@@ -261,7 +270,8 @@ class LoraConfig(Section):
     )
     lora_target_modules: Names = _field(
         "q,k,v,o,ffn.0,ffn.2",
-        "Layers of each block that get the LoRA, comma-separated, by Wan's own names: q, k, v, o (attention) and ffn.0, ffn.2.",
+        "Layers of each block that get the LoRA, comma-separated, by Wan's own names: q, k, v, o (attention) and "
+        "ffn.0, ffn.2.",
     )
     lora_rank: int = _field(
         32, "Rank of the LoRA: more can learn more, costs memory and file size.", level="basic", ge=1
@@ -279,7 +289,8 @@ class TrainConfig(Section):
     )
     lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"] = _field(
         "constant",
-        "Course of the learning rate, by Hugging Face's names. `constant` has no warm-up; all others rise over warmup_steps first.",
+        "Course of the learning rate, by Hugging Face's names. `constant` has no warm-up; all others rise over "
+        "warmup_steps first.",
         applies="resume",
     )
     per_device_train_batch_size: int = _field(1, "Videos per device that are sampled and scored together.", ge=1)
@@ -288,7 +299,8 @@ class TrainConfig(Section):
     )
     train_batch_size: int = _field(
         8,
-        "Videos per update over all devices; must equal per_device_train_batch_size x gradient_accumulation_steps x num_processes.",
+        "Videos per update over all devices; must equal per_device_train_batch_size x gradient_accumulation_steps x "
+        "num_processes.",
         level="basic",
         ge=1,
     )
@@ -336,8 +348,8 @@ class EvaluationConfig(Section):
     )
     metadata_path: str | None = _field(
         None,
-        "CSV file of clips for evaluation, best of people not in the training data. Empty: the first rows of data.metadata_path "
-        "(`pocket` brings unseen people of its own).",
+        "CSV file of clips for evaluation, best of people not in the training data. Empty: the first rows of "
+        "data.metadata_path (`pocket` brings unseen people of its own).",
         path="file",
     )
     seed: int = _field(

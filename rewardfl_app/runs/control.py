@@ -1,0 +1,76 @@
+"""control/: requests to a running trainer, and control_ack.jsonl: its receipts.
+
+The app writes one file per request; rank 0 of the trainer reads them at the step boundary, does what is asked, and
+acknowledges.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from rewardfl_app.runs import jsonlines
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
+
+Kind = Literal["stop_and_save", "stop_now", "save_now", "sample_now"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. Ids sort by the time of asking."""
+
+    id: str
+    kind: Kind
+    payload: dict[str, Any]
+
+
+def request(folder: RunFolder, kind: Kind, **payload: Any) -> str:
+    """Leave a request for the trainer and return its id, by which its receipt is found."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown request {kind!r}: one of {', '.join(KINDS)}")
+    request_id = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
+    folder.control.mkdir(exist_ok=True)
+    write_json_atomic(
+        folder.control / f"{request_id}.json",
+        {"id": request_id, "kind": kind, "time": time.time(), "payload": payload},
+    )
+    return request_id
+
+
+def pending(folder: RunFolder) -> list[Request]:
+    """Requests without a receipt, oldest first. Files that are no request are passed over."""
+    done = {receipt.get("id") for receipt in receipts(folder)}
+    found = []
+    for path in sorted(folder.control.glob("*.json")):
+        if path.name.startswith(".") or path.stem in done:
+            continue
+        content = read_json(path) or {}
+        payload = content.get("payload")
+        if content.get("kind") in KINDS:
+            found.append(Request(path.stem, content["kind"], payload if isinstance(payload, dict) else {}))
+    return found
+
+
+def acknowledge(folder: RunFolder, request_id: str, message: str, **fields: Any) -> None:
+    """Write the receipt of a request: a sentence on what was done."""
+    jsonlines.append(folder.control_ack, {"id": request_id, "time": time.time(), "message": message, **fields})
+
+
+def receipts(folder: RunFolder) -> list[jsonlines.Record]:
+    """All receipts {id, time, message}, oldest first."""
+    return jsonlines.read_all(folder.control_ack)
+
+
+def dismiss(folder: RunFolder, message: str) -> list[Request]:
+    """Acknowledge everything pending without doing it.
+
+    For the start of a trainer: a Stop that was meant for the process before must not stop the one that resumes.
+    """
+    dismissed = pending(folder)
+    for left in dismissed:
+        acknowledge(folder, left.id, message, dismissed=True)
+    return dismissed

@@ -1,0 +1,55 @@
+"""status.json: what the trainer is doing now, replaced as a whole at every change.
+
+What is written here is the trainer's word. Whether its process still lives is the supervisor's to check.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
+
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
+
+State = Literal[
+    "queued", "starting", "loading", "training", "evaluating", "saving", "stopping", "paused",
+    "completed", "stopped", "failed", "lost",
+]  # fmt: skip
+STATES: tuple[str, ...] = get_args(State)
+FINAL_STATES: frozenset[str] = frozenset({"completed", "stopped", "failed", "lost"})
+
+
+@dataclass(frozen=True)
+class Status:
+    """One moment of a run.
+
+    `heartbeat` is Unix time in seconds; `seconds_left` is an estimate, None when there is none.
+    """
+
+    state: State
+    phase: str = ""
+    step: int = 0
+    total: int = 0
+    message: str = ""
+    heartbeat: float = field(default_factory=time.time)
+    seconds_left: float | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended, one way or another."""
+        return self.state in FINAL_STATES
+
+
+def write_status(folder: RunFolder, status: Status) -> None:
+    """Replace status.json."""
+    write_json_atomic(folder.status, asdict(status))
+
+
+def read_status(folder: RunFolder) -> Status | None:
+    """The last written status; None when there is none yet, or it is not readable as one."""
+    record = read_json(folder.status)
+    if record is None or record.get("state") not in STATES:
+        return None
+    known = Status.__dataclass_fields__.keys()
+    return Status(**{"heartbeat": 0.0, **{key: value for key, value in record.items() if key in known}})
