@@ -1,0 +1,139 @@
+"""metadata.csv: the list of training clips.
+
+UTF-8 (with or without a byte order mark), a header line, the columns `video` and `prompt`, optionally `input_image` and
+`end_image`. Paths are relative to the CSV. Rows are counted from 1, without the header.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardfl_app.data import image, video
+from rewardfl_app.data.errors import DataError
+
+__all__ = ["DataError", "ManifestError", "Row", "RowProblem", "check_rows", "read", "row_problems"]
+
+_NEEDED = ("video", "prompt")
+_IMAGES = ("input_image", "end_image")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip.
+
+    `index` is its row, from 1. Paths are absolute, or relative to the working directory as the CSV's is.
+    """
+
+    index: int
+    video: Path
+    prompt: str
+    input_image: Path | None = None
+    end_image: Path | None = None
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """What is wrong with one row, as a sentence."""
+
+    row: int
+    message: str
+
+
+class ManifestError(DataError):
+    """Rows that cannot be used. `problems` has all of them, the message the first ones."""
+
+    def __init__(self, metadata_path: Path | str, problems: Sequence[RowProblem]) -> None:
+        self.problems = list(problems)
+        shown = " ".join(f"Row {problem.row}: {problem.message}" for problem in self.problems[:3])
+        more = f" And {len(self.problems) - 3} more rows." if len(self.problems) > 3 else ""
+        super().__init__(f"{metadata_path}: {shown}{more}")
+
+
+def read(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -> list[Row]:
+    """The rows of a metadata.csv. `needed_columns` are columns that must be there besides video and prompt.
+
+    Raises DataError when the file is missing or not a CSV in UTF-8, lacks a column (named, with those found) or has no
+    rows, and ManifestError when rows name no file, or files that do not exist. Files are not opened: see check_rows.
+    """
+    path = Path(metadata_path).expanduser()
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, strict=True)
+            columns = [column.strip() for column in reader.fieldnames or []]
+            reader.fieldnames = columns
+            records = list(reader)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: give the path of your metadata.csv.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}).") from error
+    missing = [column for column in (*_NEEDED, *needed_columns) if column not in columns]
+    if missing:
+        found = ", ".join(column for column in columns if column) or "none"
+        raise DataError(f"{path} has no column {' and no column '.join(missing)}; columns found: {found}.")
+    if not records:
+        raise DataError(f"{path} has no rows below its header.")
+    rows, problems = [], []
+    for index, record in enumerate(records, start=1):
+        try:
+            rows.append(_row(path.parent, index, record, needed_columns))
+        except DataError as error:
+            problems.append(RowProblem(index, str(error)))
+    if problems:
+        raise ManifestError(path, problems)
+    return rows
+
+
+def row_problems(rows: Iterable[Row], num_frames: int | None = None) -> list[RowProblem]:
+    """Open the files of each row and say which cannot be read, or are shorter than num_frames.
+
+    Only the first frame of each video is decoded, so a thousand clips take seconds.
+    """
+    problems = []
+    for row in rows:
+        try:
+            info = video.probe(row.video)
+            if num_frames is not None and info.num_frames < num_frames:
+                raise DataError(
+                    f"{row.video} has {info.num_frames} frames, but data.num_frames is {num_frames}: "
+                    "take a longer clip or lower data.num_frames."
+                )
+            for still in (row.input_image, row.end_image):
+                if still is not None:
+                    image.read(still)
+        except DataError as error:
+            problems.append(RowProblem(row.index, str(error)))
+    return problems
+
+
+def check_rows(rows: Sequence[Row], num_frames: int | None = None, metadata_path: Path | str = "metadata.csv") -> None:
+    """Raise ManifestError, naming the rows, when a file of a row cannot be read or a clip is shorter than num_frames."""
+    if problems := row_problems(rows, num_frames):
+        raise ManifestError(metadata_path, problems)
+
+
+def _row(folder: Path, index: int, record: dict[str, str | None], needed_columns: Sequence[str]) -> Row:
+    if None in record:  # where csv puts values beyond the header's columns
+        raise DataError("it has more values than the header has columns; put quotes around a prompt with commas.")
+    if record.get("prompt") is None:
+        raise DataError("it has fewer values than the header has columns; the prompt is missing.")
+    stills = {
+        column: _file(folder, record, column) if record.get(column) or column in needed_columns else None
+        for column in _IMAGES
+    }
+    return Row(index, _file(folder, record, "video"), (record["prompt"] or "").strip(), **stills)
+
+
+def _file(folder: Path, record: dict[str, str | None], column: str) -> Path:
+    """The file that a column of the row names. Raises DataError when it names none or the file does not exist."""
+    value = (record.get(column) or "").strip()
+    if not value:
+        raise DataError(f"the column {column} is empty.")
+    path = folder / value  # an absolute value stays as it is
+    if not path.is_file():
+        raise DataError(f"the file {path} of column {column} {'is a folder' if path.is_dir() else 'does not exist'}.")
+    return path
