@@ -1,0 +1,1 @@
+"""Face rewards: ONNX face packs as differentiable torch modules, the identity reward and its judge."""
