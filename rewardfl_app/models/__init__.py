@@ -1,0 +1,1 @@
+"""The networks: loading, conditioning, sampling, decoding and the LoRA."""

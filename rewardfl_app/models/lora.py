@@ -1,0 +1,112 @@
+"""The LoRA of an expert: adding, switching off, saving and loading, with PEFT, under diffusers' key names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rewardfl_app.models.sources import WeightsError
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+
+ADAPTER = "default"
+# Wan's own layer names -> diffusers' names, as endings of module names inside a block
+DIFFUSERS_TARGETS = {
+    "q": "to_q",
+    "k": "to_k",
+    "v": "to_v",
+    "o": "to_out.0",
+    "ffn.0": "ffn.net.0.proj",
+    "ffn.2": "ffn.net.2",
+}
+_PREFIX = "transformer."  # load_lora_weights strips it, for transformer_2 as well
+_METADATA_KEY = "lora_adapter_metadata"  # where diffusers looks for rank and alpha
+
+
+def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha: float | None, seed: int) -> None:
+    """Adds a LoRA that changes nothing yet (its B is zero); A is drawn from `seed`. Trained weights are float32.
+
+    Args:
+        targets: Wan's layer names, keys of DIFFUSERS_TARGETS. alpha: None means equal to the rank.
+    """
+    names = [DIFFUSERS_TARGETS[name] for name in targets]
+    lora = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, target_modules=names, init_lora_weights=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        expert.add_adapter(lora, adapter_name=ADAPTER)
+    for parameter in trainable_parameters(expert):
+        parameter.data = parameter.data.float()
+
+
+def trainable_parameters(expert: nn.Module) -> list[nn.Parameter]:
+    """The LoRA's parameters in a fixed order."""
+    return [parameter for _, parameter in sorted(expert.named_parameters()) if parameter.requires_grad]
+
+
+@contextmanager
+def disabled(experts: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside, the experts compute exactly what they would without their LoRA.
+
+    PEFT's own `enable_adapters(False)` also flips requires_grad of every weight; that must not happen between the backward passes
+    of one update, so only the switch that `forward` looks at is set.
+    """
+    layers = [module for expert in experts for module in expert.modules() if isinstance(module, LoraLayer)]
+    before = [layer._disable_adapters for layer in layers]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer, value in zip(layers, before, strict=True):
+            layer._disable_adapters = value
+
+
+def state_dict(expert: WanTransformer3DModel) -> dict[str, Tensor]:
+    """The LoRA's tensors (CPU, contiguous) under the names `save_lora_weights` writes: transformer.blocks.0.attn1.to_q.lora_A.weight."""
+    tensors = get_peft_model_state_dict(expert, adapter_name=ADAPTER)
+    return {_PREFIX + key: value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
+
+
+def save(expert: WanTransformer3DModel, path: Path) -> None:
+    """Writes a file that `WanImageToVideoPipeline.load_lora_weights` reads (for transformer_2 with load_into_transformer_2=True)."""
+    lora = expert.peft_config[ADAPTER]
+    metadata = {
+        _PREFIX + "r": lora.r,
+        _PREFIX + "lora_alpha": lora.lora_alpha,
+        _PREFIX + "target_modules": sorted(lora.target_modules),
+    }
+    save_file(state_dict(expert), path, {"format": "pt", _METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def load(expert: WanTransformer3DModel, path: Path) -> None:
+    """Puts a file written by `save` into a LoRA made by `add` with the same rank and layers. Raises WeightsError naming file and key."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            saved = {key: opened.get_tensor(key) for key in opened.keys()}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"LoRA: {path} is missing, truncated or not a safetensors file ({error})") from error
+    expected = state_dict(expert)
+    wrong = sorted(set(saved) ^ set(expected))
+    if wrong:
+        state = "has no" if wrong[0] in expected else "has an unexpected"
+        raise WeightsError(f"LoRA: {path} {state} key {wrong[0]}: it was saved with other lora_target_modules")
+    for key, tensor in saved.items():
+        if tensor.shape != expected[key].shape:
+            raise WeightsError(
+                f"LoRA: {key} in {path} has the shape {list(tensor.shape)}, expected {list(expected[key].shape)}: "
+                "it was saved with another lora_rank"
+            )
+    set_peft_model_state_dict(
+        expert, {key.removeprefix(_PREFIX): tensor for key, tensor in saved.items()}, adapter_name=ADAPTER
+    )

@@ -1,0 +1,129 @@
+"""Where each network's weight files are: a JSON list of paths, or entries looked up in the Hugging Face cache."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rewardfl_app.config.schema import ModelConfig
+
+NETWORKS = ("high_noise_model", "low_noise_model", "text_encoder", "vae")
+DEFAULT_TOKENIZER = "google/umt5-xxl"
+
+
+class WeightsError(Exception):
+    """Weights that are missing, truncated or of another model; the message names the file and, where known, the key."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The weight files of one network, in reading order; `config` is a config.json beside them, if there is one."""
+
+    network: str
+    files: tuple[Path, ...]
+    config: Path | None
+
+    @property
+    def place(self) -> str:
+        """The file, or the folder of the shards, for error messages."""
+        return str(self.files[0] if len(self.files) == 1 else self.files[0].parent)
+
+
+@dataclass(frozen=True)
+class ModelSources:
+    """Where everything a WanImageToVideoPipeline consists of is found; the tokenizer is a folder or a hub name."""
+
+    high_noise: Source
+    low_noise: Source
+    text_encoder: Source
+    vae: Source
+    tokenizer: str
+
+
+def resolve(model: ModelConfig) -> ModelSources:
+    """The sources named by a configuration. Raises WeightsError naming the file or entry that is not there."""
+    if model.model_paths:
+        entries = _from_json(Path(model.model_paths))
+    elif model.model_id_with_origin_paths:
+        entries = _from_hub_cache(model.model_id_with_origin_paths)
+    else:
+        raise WeightsError("model.model_paths is empty: name a JSON list of the high-noise, low-noise, text encoder and VAE weights")
+    high, low, text, vae = (source(network, paths) for network, paths in zip(NETWORKS, entries, strict=True))
+    return ModelSources(high, low, text, vae, model.tokenizer_path or DEFAULT_TOKENIZER)
+
+
+def source(network: str, paths: list[Path]) -> Source:
+    """The weight files behind one entry: a diffusers folder, a file, or the shards of one network."""
+    if not paths:
+        raise WeightsError(f"{network}: no file is named")
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise WeightsError(f"{network}: {path} does not exist")
+        files.extend(_folder_files(network, path) if path.is_dir() else [path])
+    config = files[0].parent / "config.json"
+    return Source(network, tuple(files), config if config.is_file() else None)
+
+
+def _folder_files(network: str, folder: Path) -> list[Path]:
+    index = sorted(folder.glob("*.safetensors.index.json"))
+    if index:
+        try:
+            names = sorted(set(json.loads(index[0].read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise WeightsError(f"{network}: {index[0]} is not an index of safetensors shards") from error
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise WeightsError(f"{network}: {folder / missing[0]} is missing, {index[0].name} names it")
+        return [folder / name for name in names]
+    for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
+        if (folder / name).is_file():
+            return [folder / name]
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise WeightsError(f"{network}: {folder} has no .safetensors file")
+    return files
+
+
+def _from_json(path: Path) -> list[list[Path]]:
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"model.model_paths: {path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise WeightsError(f"model.model_paths: {path} is not JSON ({error})") from error
+    if not isinstance(listed, list) or len(listed) != len(NETWORKS):
+        raise WeightsError(f"model.model_paths: {path} must be a list of {len(NETWORKS)} entries: {', '.join(NETWORKS)}")
+    entries = []
+    for network, entry in zip(NETWORKS, listed, strict=True):
+        names = entry if isinstance(entry, list) else [entry]
+        if not all(isinstance(name, str) for name in names):
+            raise WeightsError(f"model.model_paths: the entry {network} of {path} must be a path or a list of paths")
+        entries.append([path.parent / name for name in names])
+    return entries
+
+
+def _from_hub_cache(text: str) -> list[list[Path]]:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if len(names) != len(NETWORKS):
+        raise WeightsError(
+            f"model.model_id_with_origin_paths: {len(names)} entries, but {len(NETWORKS)} are needed: {', '.join(NETWORKS)}"
+        )
+    entries = []
+    for name in names:
+        repo, _, pattern = name.partition(":")
+        try:
+            root = Path(snapshot_download(repo, allow_patterns=[pattern or "*"], local_files_only=True))
+        except (LocalEntryNotFoundError, ValueError) as error:
+            raise WeightsError(f"model.model_id_with_origin_paths: {repo} is not in the Hugging Face cache; download it first") from error
+        files = sorted(path for path in root.glob(pattern) if path.exists()) if pattern else [root]
+        if not files:
+            raise WeightsError(f"model.model_id_with_origin_paths: no file of {repo} in the Hugging Face cache matches {pattern}")
+        entries.append(files)
+    return entries

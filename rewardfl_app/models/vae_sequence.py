@@ -1,0 +1,115 @@
+"""The Wan VAE over a whole clip in one pass, unclamped and differentiable.
+
+diffusers' `_encode` and `_decode` walk the clip frame by frame with a mutable cache that stands for the left context of each causal
+convolution. Zero left padding of the whole sequence is the same thing, except where time is resampled: there the first frame goes
+past the temporal convolution. Larger batches of work run several times faster on a CPU, and the graph is an ordinary one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, patchify, unpatchify
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+
+def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """Frames [B, 3, T, H, W] of normalised latents [B, 16, T', h, w], T = 4 (T' - 1) + 1.
+
+    RGB, nominally [-1, 1] but not clamped: a clamped pixel would get no gradient.
+    """
+    raw = denormalise(vae, latents).to(vae.dtype)
+    return decode_raw(vae, raw).float()
+
+
+def decode_raw(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """`AutoencoderKLWan._decode` without its clamp: latents in the VAE's own scale, in the VAE's dtype."""
+    decoder = vae.decoder
+    x = decoder.conv_in(vae.post_quant_conv(_fast_layout(latents)))
+    x = decoder.mid_block(x)
+    for block in decoder.up_blocks:
+        shortcut = getattr(block, "avg_shortcut", None)
+        skipped = shortcut(x, first_chunk=True) if shortcut is not None else None
+        for resnet in block.resnets:
+            x = resnet(x)
+        upsamplers = getattr(block, "upsamplers", None)
+        upsampler = upsamplers[0] if upsamplers is not None else getattr(block, "upsampler", None)
+        if upsampler is not None:
+            x = _upsample(upsampler, x)
+        if skipped is not None:
+            x = x + skipped
+    x = decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x)))
+    return unpatchify(x, patch_size=vae.config.patch_size) if vae.config.patch_size is not None else x
+
+
+def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
+    """Normalised latents (the mode) [B, 16, T', h, w], float32, of a video [B, 3, T, H, W] in [-1, 1], T = 4 (T' - 1) + 1."""
+    moments = encode_raw(vae, video.to(vae.dtype)).float()
+    return normalise(vae, moments.chunk(2, dim=1)[0])
+
+
+def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
+    """`AutoencoderKLWan._encode` in one pass: mean and log variance [B, 32, T', h, w] in the VAE's dtype."""
+    if vae.config.is_residual:
+        # The Wan2.2-5B encoder averages over time from the first frame of each chunk on, which one pass does not reproduce.
+        return vae._encode(video)
+    encoder = vae.encoder
+    x = patchify(video, patch_size=vae.config.patch_size) if vae.config.patch_size is not None else video
+    x = encoder.conv_in(_fast_layout(x))
+    for layer in encoder.down_blocks:
+        x = _downsample(layer, x) if isinstance(layer, WanResample) else layer(x)
+    x = encoder.mid_block(x)
+    x = encoder.conv_out(encoder.nonlinearity(encoder.norm_out(x)))
+    return vae.quant_conv(x)
+
+
+def normalise(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """From the VAE's own scale to the transformers' (per channel mean 0, deviation 1)."""
+    mean, std = _statistics(vae, latents)
+    return (latents - mean) / std
+
+
+def denormalise(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """The inverse of `normalise`."""
+    mean, std = _statistics(vae, latents)
+    return latents * std + mean
+
+
+def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
+    shape = (1, vae.config.z_dim, 1, 1, 1)
+    mean = torch.tensor(vae.config.latents_mean, device=like.device, dtype=like.dtype).view(shape)
+    return mean, torch.tensor(vae.config.latents_std, device=like.device, dtype=like.dtype).view(shape)
+
+
+def _fast_layout(x: Tensor) -> Tensor:
+    # float32 Conv3d on a CPU at batch 1 takes a path several times slower in the usual layout
+    return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
+
+
+def _upsample(layer: WanResample, x: Tensor) -> Tensor:
+    if layer.mode == "upsample3d":
+        first, rest = x[:, :, :1], x[:, :, 1:]
+        if rest.shape[2]:
+            batch, channels, frames, height, width = rest.shape
+            pairs = layer.time_conv(rest).reshape(batch, 2, channels, frames, height, width)
+            rest = torch.stack((pairs[:, 0], pairs[:, 1]), 3).reshape(batch, channels, 2 * frames, height, width)
+            x = _fast_layout(torch.cat([first, rest], dim=2))
+    return _each_frame(layer, x)
+
+
+def _downsample(layer: WanResample, x: Tensor) -> Tensor:
+    x = _each_frame(layer, x)
+    if layer.mode == "downsample3d" and x.shape[2] > 1:
+        x = torch.cat([x[:, :, :1], layer.time_conv(x)], dim=2)
+    return x
+
+
+def _each_frame(layer: WanResample, x: Tensor) -> Tensor:
+    batch, channels, frames, height, width = x.shape
+    images = x.permute(0, 2, 1, 3, 4).reshape(batch * frames, channels, height, width)
+    images = layer.resample(images)
+    return images.view(batch, frames, *images.shape[1:]).permute(0, 2, 1, 3, 4)

@@ -1,0 +1,115 @@
+"""Weight files to modules, strictly: every key present, of the right shape, and nothing left over.
+
+`from_pretrained` fills a missing key with random numbers and a warning; here it is an error that names the file and the key.
+Original Wan files (separate q/k/v/o names, `.pth` for the VAE and the text encoder) are converted on the way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from rewardfl_app.models.sources import Source, WeightsError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def read_state(source: Source) -> dict[str, Tensor]:
+    """All tensors of a source in CPU memory. Raises WeightsError naming the file that is missing, truncated or of another format."""
+    state: dict[str, Tensor] = {}
+    for file in source.files:
+        state.update(_tensors(source.network, file))
+    if not state:
+        raise WeightsError(f"{source.network}: {source.place} holds no tensors")
+    return state
+
+
+def _tensors(network: str, file: Path) -> Iterator[tuple[str, Tensor]]:
+    if file.suffix in (".pth", ".pt", ".bin"):
+        try:
+            loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # torch raises half a dozen types for a damaged archive
+            raise WeightsError(f"{network}: {file} is damaged or not a PyTorch weight file ({_line(error)})") from error
+        if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+            raise WeightsError(f"{network}: {file} is not a dictionary of tensors")
+        yield from loaded.items()
+        return
+    try:
+        with safe_open(file, framework="pt", device="cpu") as opened:
+            for key in opened.keys():
+                yield key, opened.get_tensor(key)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{network}: {file} is truncated or not a safetensors file ({_line(error)})") from error
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def read_config(source: Source) -> dict[str, Any]:
+    """The config.json beside the weights, or {} if there is none. Raises WeightsError if it is not JSON."""
+    if source.config is None:
+        return {}
+    try:
+        config = json.loads(source.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{source.network}: {source.config} is not JSON ({_line(error)})") from error
+    return config if isinstance(config, dict) else {}
+
+
+def empty_weights() -> Any:
+    """A context in which modules are built without memory for their parameters; buffers are real."""
+    return init_empty_weights()
+
+
+def fill(
+    module: Module,
+    state: dict[str, Tensor],
+    source: Source,
+    *,
+    dtype: torch.dtype,
+    keep_float32: Iterable[str] = (),
+    tied: Iterable[str] = (),
+    ignored: Iterable[str] = (),
+) -> Module:
+    """Puts `state` into a module built by `empty_weights`, frozen and in eval mode.
+
+    Args:
+        dtype: of the parameters, except those with a dotted name part in `keep_float32`.
+        tied: keys that may be absent because they are the same tensor as another one.
+        ignored: endings or parts of keys that may be left over in the files.
+    Raises: WeightsError naming the place and the first key that is missing, left over or of another shape.
+    """
+    expected = module.state_dict()
+    missing = sorted(set(expected) - set(state) - set(tied))
+    if missing:
+        raise WeightsError(f"{source.network}: {source.place} has no key {missing[0]}{_more(missing)}")
+    left_over = sorted(key for key in set(state) - set(expected) if not any(part in key for part in ignored))
+    if left_over:
+        raise WeightsError(
+            f"{source.network}: {source.place} has the key {left_over[0]}{_more(left_over)} that this network does not know"
+        )
+    kept = set(keep_float32)
+    ready: dict[str, Tensor] = {}
+    for key, want in expected.items():
+        if key not in state:
+            continue
+        tensor = state.pop(key)
+        if tensor.shape != want.shape:
+            raise WeightsError(
+                f"{source.network}: {key} in {source.place} has the shape {list(tensor.shape)}, expected {list(want.shape)}"
+            )
+        ready[key] = tensor.to(torch.float32 if kept & set(key.split(".")) else dtype)
+    module.load_state_dict(ready, assign=True, strict=False)
+    return module.requires_grad_(False).eval()
+
+
+def _more(keys: list[str]) -> str:
+    return f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""

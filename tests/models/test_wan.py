@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
+from safetensors.torch import load_file, save_file
+from tiny_wan import model_config
+
+from rewardfl_app.config.schema import ModelConfig
+from rewardfl_app.models import sources, wan
+from rewardfl_app.models.sources import WeightsError
+
+TO_ORIGINAL = {
+    "condition_embedder.time_embedder.linear_1": "time_embedding.0",
+    "condition_embedder.time_embedder.linear_2": "time_embedding.2",
+    "condition_embedder.text_embedder.linear_1": "text_embedding.0",
+    "condition_embedder.text_embedder.linear_2": "text_embedding.2",
+    "condition_embedder.time_proj": "time_projection.1",
+    "proj_out": "head.head",
+    "attn1": "self_attn",
+    "attn2": "cross_attn",
+    "to_out.0": "o",
+    "to_q": "q",
+    "to_k": "k",
+    "to_v": "v",
+    "ffn.net.0.proj": "ffn.0",
+    "ffn.net.2": "ffn.2",
+    "norm2": "norm3",
+}
+
+
+def original_keys(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    renamed = {}
+    for key, value in state.items():
+        if key == "scale_shift_table":
+            key = "head.modulation"
+        key = key.replace("scale_shift_table", "modulation")
+        for diffusers, original in TO_ORIGINAL.items():
+            key = key.replace(diffusers, original)
+        renamed[key] = value.contiguous()
+    return renamed
+
+
+def assert_same_weights(loaded: torch.nn.Module, want: torch.nn.Module) -> None:
+    expected = want.state_dict()
+    assert set(loaded.state_dict()) == set(expected)
+    for key, value in loaded.state_dict().items():
+        assert torch.equal(value, expected[key].to(value.dtype)), key
+
+
+def test_loads_what_diffusers_loads(saved_pipeline: Path) -> None:
+    model = wan.load(model_config(saved_pipeline))
+    reference = WanImageToVideoPipeline.from_pretrained(saved_pipeline)
+    assert_same_weights(model.experts["high_noise"], reference.transformer)
+    assert_same_weights(model.experts["low_noise"], reference.transformer_2)
+    assert_same_weights(model.vae, reference.vae)
+    assert_same_weights(model.text_encoder, reference.text_encoder)
+    assert model.max_sequence_length == 16
+    assert not any(parameter.requires_grad for parameter in model.experts["low_noise"].parameters())
+
+
+def test_half_precision_files_become_float32(pipeline_folder: Path) -> None:
+    file = pipeline_folder / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({key: value.half() for key, value in load_file(file).items()}, file, {"format": "pt"})
+    model = wan.load(model_config(pipeline_folder))
+    assert {parameter.dtype for parameter in model.vae.parameters()} == {torch.float32}
+
+
+def test_bfloat16_keeps_the_sensitive_parts_in_float32(saved_pipeline: Path) -> None:
+    expert = wan.load(model_config(saved_pipeline, dtype="bfloat16")).experts["low_noise"]
+    reference = WanImageToVideoPipeline.from_pretrained(saved_pipeline, torch_dtype=torch.bfloat16).transformer_2
+    for (name, mine), theirs in zip(expert.named_parameters(), reference.parameters(), strict=True):
+        assert mine.dtype == theirs.dtype, name
+
+
+def test_original_wan_keys_in_shards_and_single_files(pipeline_folder: Path) -> None:
+    want = wan.load(model_config(pipeline_folder))
+    folder = pipeline_folder / "original"
+    folder.mkdir()
+    tensors = original_keys(load_file(pipeline_folder / "transformer_2" / "diffusion_pytorch_model.safetensors"))
+    names = sorted(tensors)
+    save_file({key: tensors[key] for key in names[::2]}, folder / "part-1.safetensors")
+    save_file({key: tensors[key] for key in names[1::2]}, folder / "part-2.safetensors")
+    # Wan's own config.json, which the head count is read from (24 wide is not a multiple of the released 128)
+    (folder / "config.json").write_text(json.dumps({"model_type": "i2v", "num_heads": 2, "eps": 1e-6}))
+    loaded = wan.load_expert(sources.source("low_noise_model", [folder / "part-1.safetensors", folder / "part-2.safetensors"]))
+    assert_same_weights(loaded, want.experts["low_noise"])
+    assert loaded.config.num_layers == 2 and loaded.config.attention_head_dim == 12
+
+
+def test_original_text_encoder(pipeline_folder: Path) -> None:
+    want = wan.load(model_config(pipeline_folder)).text_encoder
+    renamed = {}
+    back = {
+        "layer.0.layer_norm": "norm1", "layer.0.SelfAttention.relative_attention_bias": "pos_embedding.embedding",
+        "layer.0.SelfAttention": "attn", "layer.1.layer_norm": "norm2", "layer.1.DenseReluDense.wi_0": "ffn.gate.0",
+        "layer.1.DenseReluDense.wi_1": "ffn.fc1", "layer.1.DenseReluDense.wo": "ffn.fc2", "encoder.block": "blocks",
+        "encoder.final_layer_norm": "norm", "shared": "token_embedding",
+    }  # fmt: skip
+    for key, value in want.state_dict().items():
+        if key == "encoder.embed_tokens.weight":
+            continue
+        for mine, original in back.items():
+            key = key.replace(mine, original)
+        renamed[key] = value.clone()
+    file = pipeline_folder / "models_t5.pth"
+    torch.save(renamed, file)
+    loaded = wan.load_text_encoder(sources.source("text_encoder", [file]))
+    ids = torch.tensor([[3, 4, 5, 1]])
+    assert torch.equal(loaded(ids).last_hidden_state, want(ids).last_hidden_state)
+
+
+def test_shards_with_an_index(pipeline_folder: Path) -> None:
+    want = wan.load(model_config(pipeline_folder)).experts["high_noise"]
+    shutil.rmtree(pipeline_folder / "transformer")
+    want.save_pretrained(pipeline_folder / "transformer", max_shard_size="20KB")
+    assert len(list((pipeline_folder / "transformer").glob("*.safetensors"))) > 1
+    assert_same_weights(wan.load(model_config(pipeline_folder)).experts["high_noise"], want)
+    shard = sorted((pipeline_folder / "transformer").glob("*.safetensors"))[1]
+    shard.unlink()
+    with pytest.raises(WeightsError, match=shard.name):
+        wan.load(model_config(pipeline_folder))
+
+
+def test_a_truncated_file_is_named(pipeline_folder: Path) -> None:
+    file = pipeline_folder / "transformer_2" / "diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(WeightsError, match=f"low_noise_model.*{file}.*truncated"):
+        wan.load(model_config(pipeline_folder))
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_a_wrong_key_is_named(pipeline_folder: Path, change: str) -> None:
+    file = pipeline_folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    if change == "missing":
+        del tensors["decoder.conv_in.weight"]
+    elif change == "extra":
+        tensors["decoder.conv_in.weight_2"] = torch.zeros(1)
+    else:
+        tensors["decoder.conv_in.weight"] = torch.zeros(1, 2)
+    save_file(tensors, file)
+    with pytest.raises(WeightsError, match="vae.*decoder.conv_in.weight"):
+        wan.load(model_config(pipeline_folder))
+
+
+def test_text_to_video_weights_are_refused(pipeline_folder: Path) -> None:
+    expert = wan.WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16, text_dim=16, freq_dim=32, ffn_dim=48,
+        num_layers=1, rope_max_seq_len=32,
+    )  # fmt: skip
+    expert.save_pretrained(pipeline_folder / "transformer")
+    with pytest.raises(WeightsError, match="takes 16 channels"):
+        wan.load(model_config(pipeline_folder))
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "not json", '["a", "b", "c", 4]'])
+def test_bad_model_paths(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "paths.json"
+    path.write_text(text)
+    with pytest.raises(WeightsError, match="paths.json"):
+        sources.resolve(ModelConfig(model_paths=str(path)))
+
+
+def test_missing_entry_is_named(pipeline_folder: Path) -> None:
+    shutil.rmtree(pipeline_folder / "vae")
+    with pytest.raises(WeightsError, match="vae: .*does not exist"):
+        wan.load(model_config(pipeline_folder))
+
+
+def test_entries_of_the_hub_cache(pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "hub"
+    repo = cache / "models--Lab--Tiny-Wan"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("abc123")
+    shutil.copytree(pipeline_folder, repo / "snapshots" / "abc123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    entries = ",".join(f"Lab/Tiny-Wan:{folder}/*.safetensors" for folder in ("transformer", "transformer_2", "text_encoder", "vae"))
+    found = sources.resolve(ModelConfig(model_id_with_origin_paths=entries, tokenizer_path="x"))
+    assert found.vae.files[0].is_file() and found.vae.config is not None
+    with pytest.raises(WeightsError, match="Lab/Other"):
+        sources.resolve(ModelConfig(model_id_with_origin_paths=entries.replace("Lab/Tiny-Wan:vae", "Lab/Other:vae")))
