@@ -1,0 +1,63 @@
+"""The command line and the environment of the trainer."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rewardfl_app.runs.folder import RunFolder
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+TRAINER_VARIABLE = "REWARDFL_TRAINER"
+
+
+def train_command(run: RunFolder, num_processes: int, port: int | None = None) -> list[str]:
+    """Argument list that trains `run`: the trainer itself for one process, DeepSpeed's launcher (meeting on `port`) for more.
+
+    The environment variable REWARDFL_TRAINER holds another command to run instead (the run folder is appended), which is how the
+    tests put a small stand-in where the trainer is.
+    """
+    if num_processes < 1:
+        raise ValueError(f"num_processes must be at least 1, got {num_processes}")
+    stand_in = os.environ.get(TRAINER_VARIABLE)
+    if stand_in:
+        return [*shlex.split(stand_in), str(run.path)]
+    if num_processes == 1:
+        # DeepSpeed's launcher would import torch a second time only to start one process.
+        return [sys.executable, "-u", "-m", "rewardfl_app.training", str(run.path)]
+    launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.runner", "--no_local_rank"]
+    launcher += ["--num_accelerators", str(num_processes)]
+    launcher += [] if port is None else ["--master_port", str(port)]
+    return [*launcher, "--module", "rewardfl_app.training", str(run.path)]
+
+
+def wrapper_command(run: RunFolder) -> list[str]:
+    """Argument list of the wrapper process that runs the trainer and writes exit.json."""
+    return [sys.executable, "-m", "rewardfl_app.supervisor.wrapper", str(run.path)]
+
+
+def inference_command(*arguments: str) -> list[str]:
+    """Argument list of the child process that generates or evaluates videos."""
+    return [sys.executable, "-m", "rewardfl_app.inference", *arguments]
+
+
+def package_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child process that can import this package from any working directory."""
+    env = dict(os.environ if base is None else base)
+    paths = [str(PACKAGE_ROOT), *(path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path)]
+    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    env["PYTHONUNBUFFERED"] = "1"
+    # Two OpenMP threads that spin while they wait slow each other down many times over on a busy machine.
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return env
+
+
+def train_environment(num_processes: int, port: int) -> dict[str, str]:
+    """The trainer's environment: for one process also what DeepSpeed's launcher would set, meeting on `port`."""
+    env = package_environment()
+    if num_processes == 1:
+        env.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    return env
