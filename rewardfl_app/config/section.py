@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, field_validator
 from pydantic_core.core_schema import ValidationInfo
@@ -13,8 +13,6 @@ Applies = Literal["new", "resume", "live"]
 
 def _split_names(value: object) -> object:
     """'q, k,v' -> ('q', 'k', 'v'); other values pass on to pydantic's own check."""
-    if value is None:
-        return ()
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return value
@@ -46,7 +44,7 @@ def field(
 
 
 class Section(BaseModel):
-    """Common rules of every section: frozen, unknown keys refused, no NaN or infinity, true/false is not a number."""
+    """Rules of every section: frozen, unknown keys refused, no NaN or infinity, an empty value is the default."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), validate_default=True
@@ -54,8 +52,12 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _bool_is_not_a_number(cls, value: object, info: ValidationInfo) -> object:
-        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
-        if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
-            raise ValueError("a number is needed, not true or false")
+    def _plain_value(cls, value: object, info: ValidationInfo) -> object:
+        """An empty value stands for the default where a field cannot be empty; true and false are no numbers."""
+        declared = cls.model_fields[info.field_name or ""]
+        optional = type(None) in get_args(declared.annotation)
+        if value is None and not optional:
+            return declared.get_default(call_default_factory=True)
+        if isinstance(value, bool) and declared.annotation in (int, float, int | None, float | None):
+            raise ValueError("must be a number")
         return value

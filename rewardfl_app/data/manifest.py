@@ -111,7 +111,7 @@ def row_problems(rows: Iterable[Row], num_frames: int | None = None) -> list[Row
 
 
 def check_rows(rows: Sequence[Row], num_frames: int | None = None, metadata_path: Path | str = "metadata.csv") -> None:
-    """Raise ManifestError, naming the rows, when a file of a row cannot be read or a clip is shorter than num_frames."""
+    """Raise ManifestError, naming the rows, when a file cannot be read or a clip is shorter than num_frames."""
     if problems := row_problems(rows, num_frames):
         raise ManifestError(metadata_path, problems)
 

@@ -1,0 +1,250 @@
+"""The rules between fields. Each rule yields what is wrong, in the words of the person who set it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rewardfl_app.config import paths, schedule
+from rewardfl_app.config.problems import Problem, suggestion
+from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, Config, Expert
+
+Rule = Callable[[Config], Iterator[Problem]]
+
+LORA_TARGETS = ("q", "k", "v", "o", "ffn.0", "ffn.2")
+_REFUSED_TRAINABLE = {
+    "vae": "the VAE turns latents into the scored pixels, so training it would raise the reward without a better video",
+    "text_encoder": "the text encoder runs once per prompt, outside of the steps that carry the gradient",
+}
+_EXPERT_WORD: dict[Expert, str] = {"high_noise": "high-noise expert", "low_noise": "low-noise expert"}
+
+
+def trainable(config: Config) -> Iterator[Problem]:
+    """trainable_models names networks that can be trained."""
+    field = "model.trainable_models"
+    if not config.model.trainable_models:
+        yield Problem(
+            field, "No network is to be trained: name dit2 (low-noise expert), dit (high-noise expert) or both."
+        )
+    for name in config.model.trainable_models:
+        if name in _REFUSED_TRAINABLE:
+            reason = _REFUSED_TRAINABLE[name]
+            yield Problem(field, f"{name} cannot be trained, because {reason}: name dit, dit2 or both.")
+        elif name not in EXPERT_OF_TRAINABLE:
+            yield Problem(field, f"There is no network {name}{suggestion(name, list(EXPERT_OF_TRAINABLE))}")
+
+
+def lora_base(config: Config) -> Iterator[Problem]:
+    """The LoRA is put on the networks that train."""
+    base, trained = config.lora.lora_base_model, config.model.trainable_models
+    if set(base) != set(trained):
+        yield Problem(
+            "lora.lora_base_model",
+            f"The LoRA is put on {_listed(base)}, but trainable_models is {_listed(trained)}: name the same in both.",
+        )
+
+
+def lora_targets(config: Config) -> Iterator[Problem]:
+    """The layers that get the LoRA exist."""
+    field = "lora.lora_target_modules"
+    if not config.lora.lora_target_modules:
+        yield Problem(field, f"No layer gets the LoRA: name some of {', '.join(LORA_TARGETS)}.")
+    for name in config.lora.lora_target_modules:
+        if name not in LORA_TARGETS:
+            yield Problem(field, f"There is no layer {name}{suggestion(name, LORA_TARGETS)}")
+
+
+def extra_inputs(config: Config) -> Iterator[Problem]:
+    """The first frame is an input; the last frame is not supported."""
+    field = "model.extra_inputs"
+    for name in config.model.extra_inputs:
+        if name == "end_image":
+            message = "end_image is not supported yet, videos start from input_image alone: remove end_image."
+            yield Problem(field, message)
+        elif name != "input_image":
+            yield Problem(field, f"There is no extra input {name}{suggestion(name, ['input_image'])}")
+    if "input_image" not in config.model.extra_inputs:
+        yield Problem(field, "An image-to-video model needs its first frame: add input_image.")
+
+
+def boundaries(config: Config) -> Iterator[Problem]:
+    """The interval of the high-noise expert is not empty and reaches up to where sampling starts."""
+    low, high = config.model.min_timestep_boundary, config.model.max_timestep_boundary
+    if low >= high:
+        message = f"min_timestep_boundary {low:g} must be below max_timestep_boundary {high:g}: lower it."
+        yield Problem("model.min_timestep_boundary", message)
+    if high < 1.0:
+        message = (
+            f"Sampling starts at t/1000 = 1, above max_timestep_boundary {high:g}, where no expert runs: set it to 1."
+        )
+        yield Problem("model.max_timestep_boundary", message)
+
+
+def checkpointing(config: Config) -> Iterator[Problem]:
+    """Only checkpointed activations can be kept in CPU memory."""
+    if config.model.use_gradient_checkpointing_offload and not config.model.use_gradient_checkpointing:
+        yield Problem(
+            "model.use_gradient_checkpointing_offload",
+            "There are no checkpointed activations to keep in CPU memory: turn use_gradient_checkpointing on, or this "
+            "off.",
+        )
+
+
+def frames(config: Config) -> Iterator[Problem]:
+    """The VAE packs one frame, then four at a time."""
+    count = config.data.num_frames
+    if count % 4 != 1:
+        below = count - (count - 1) % 4
+        yield Problem("data.num_frames", f"num_frames must be 4k+1, but it is {count}: use {below} or {below + 4}.")
+
+
+def size(config: Config) -> Iterator[Problem]:
+    """Height and width are multiples of 16, and given together."""
+    height, width = config.data.height, config.data.width
+    for name, length in (("height", height), ("width", width)):
+        if length is not None and length % 16:
+            near = f"{length - length % 16} or {length - length % 16 + 16}"
+            yield Problem(f"data.{name}", f"{name} must be a multiple of 16, but it is {length}: use {near}.")
+    if (height is None) != (width is None):
+        empty = "height" if height is None else "width"
+        message = "height and width go together: give both, or leave both empty to follow the clip."
+        yield Problem(f"data.{empty}", message)
+
+
+def step_order(config: Config) -> Iterator[Problem]:
+    """The gradient steps are steps of the schedule, first to last."""
+    sampling = config.sampling
+    first, last, count = sampling.mid_timestep, sampling.final_timestep, sampling.num_inference_steps
+    if last >= count:
+        message = f"final_timestep is {last}, but the last of {count} steps is step {count - 1}: lower it to that."
+        yield Problem("sampling.final_timestep", message)
+    if first > last:
+        message = f"mid_timestep {first} is above final_timestep {last}, so no step would carry the gradient: lower it."
+        yield Problem("sampling.mid_timestep", message)
+
+
+def step_window(config: Config) -> Iterator[Problem]:
+    """The gradient steps run on networks that train, and every network that trains runs on one of them."""
+    steps, trained = schedule.gradient_steps(config), schedule.trained_experts(config)
+    if not trained or not steps or steps[-1] >= config.sampling.num_inference_steps:
+        return  # other rules tell
+    experts = schedule.step_experts(config)
+    outside = [step for step in steps if experts[step] not in trained]
+    if outside:
+        field = "sampling.mid_timestep" if steps[0] in outside else "sampling.final_timestep"
+        yield Problem(field, _outside(config, steps, outside))
+        return
+    for name, expert in EXPERT_OF_TRAINABLE.items():
+        if expert in trained and not any(experts[step] == expert for step in steps):
+            yield Problem(
+                "model.trainable_models",
+                f"{name} is to be trained, but the {_EXPERT_WORD[expert]} does not run in "
+                f"{_span(steps)}: remove {name}, or move mid_timestep.",
+            )
+
+
+def _outside(config: Config, steps: list[int], outside: list[int]) -> str:
+    """The sentence on gradient steps that run on a network that does not train."""
+    experts, trained = schedule.step_experts(config), schedule.trained_experts(config)
+    levels = schedule.sigmas(config.sampling.num_inference_steps, config.sampling.shift)
+    runs = ", ".join(
+        f"step {step} (sigma {levels[step]:.3f}) runs on the {_EXPERT_WORD[experts[step]]}" for step in outside
+    )
+    allowed = [step for step, expert in enumerate(experts) if expert in trained]
+    if allowed:
+        advice = f"keep mid_timestep and final_timestep within {allowed[0]} to {allowed[-1]}"
+    else:
+        advice = "change num_inference_steps, shift or min_timestep_boundary"
+    return (
+        f"trainable_models is {_listed(config.model.trainable_models)}, but in {_span(steps)}, "
+        f"{runs}: {advice}, or train that network too."
+    )
+
+
+def batch(config: Config) -> Iterator[Problem]:
+    """The batch of one update is the product of its parts."""
+    train, processes = config.train, config.deepspeed.num_processes
+    device, rounds = train.per_device_train_batch_size, train.gradient_accumulation_steps
+    product = device * rounds * processes
+    if product != train.train_batch_size:
+        yield Problem(
+            "train.train_batch_size",
+            f"train_batch_size is {train.train_batch_size}, but per_device_train_batch_size {device} x "
+            f"gradient_accumulation_steps {rounds} x num_processes {processes} = {product}: set train_batch_size to "
+            f"{product}, or change the others.",
+        )
+
+
+def roll(config: Config) -> Iterator[Problem]:
+    """The reference's reward has none of this project's additions."""
+    reward = config.reward
+    if not reward.roll_compatible:
+        return
+    if reward.pool != "mean":
+        message = (
+            f"The reference implementation's pool is mean, not {reward.pool}: set mean, or turn roll_compatible off."
+        )
+        yield Problem("reward.pool", message)
+    for name, used in (("hinge", reward.hinge), ("missing_face_penalty", reward.missing_face_penalty > 0)):
+        if used:
+            message = f"The reference implementation has no {name}: turn it off, or turn roll_compatible off."
+            yield Problem(f"reward.{name}", message)
+
+
+def zero(config: Config) -> Iterator[Problem]:
+    """The ZeRO stages that work, and what offloading needs."""
+    stage = config.deepspeed.zero_stage
+    if stage == 3:
+        message = "Stage 3 also divides the frozen weights, which the step-by-step gradient does not gather yet: use 2."
+        yield Problem("deepspeed.zero_stage", message)
+    if config.deepspeed.offload_optimizer and stage == 0:
+        message = (
+            "The optimizer can be kept in CPU memory only with zero_stage 1 or 2: set one of them, or turn this off."
+        )
+        yield Problem("deepspeed.offload_optimizer", message)
+
+
+def _span(steps: list[int]) -> str:
+    return f"gradient steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"gradient step {steps[0]}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ",".join(names) or "empty"
+
+
+_STEPS = ("sampling.mid_timestep", "sampling.final_timestep", "sampling.num_inference_steps")
+
+# Each rule with the fields it reads.
+RULES: list[tuple[tuple[str, ...], Rule]] = [
+    (
+        (
+            "model.model_name",
+            "model.model_paths",
+            "model.model_id_with_origin_paths",
+            "reward.reward_model_path",
+            "data.metadata_path",
+        ),
+        paths.missing_names,
+    ),
+    (("model.model_id_with_origin_paths",), paths.hub_entries),
+    (("model.trainable_models",), trainable),
+    (("model.extra_inputs",), extra_inputs),
+    (("model.min_timestep_boundary", "model.max_timestep_boundary"), boundaries),
+    (("model.use_gradient_checkpointing", "model.use_gradient_checkpointing_offload"), checkpointing),
+    (("data.num_frames",), frames),
+    (("data.height", "data.width"), size),
+    (_STEPS, step_order),
+    ((*_STEPS, "sampling.shift", "model.min_timestep_boundary", "model.trainable_models"), step_window),
+    (("reward.roll_compatible", "reward.pool", "reward.hinge", "reward.missing_face_penalty"), roll),
+    (("lora.lora_base_model", "model.trainable_models"), lora_base),
+    (("lora.lora_target_modules",), lora_targets),
+    (
+        (
+            "train.train_batch_size",
+            "train.per_device_train_batch_size",
+            "train.gradient_accumulation_steps",
+            "deepspeed.num_processes",
+        ),
+        batch,
+    ),
+    (("deepspeed.zero_stage", "deepspeed.offload_optimizer"), zero),
+]
