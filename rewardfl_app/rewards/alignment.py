@@ -1,14 +1,15 @@
 """Five landmarks to an aligned square crop, differentiable with respect to the pixels.
 
-The template, the transform and the sampling are insightface's `norm_crop` (least-squares similarity transform, bilinear,
-black outside the frame). Two things differ on purpose:
+The template, the transform and the sampling are insightface's `norm_crop` (least-squares similarity transform,
+bilinear, black outside the frame). Two things differ on purpose:
 
 - Only a window around each face is sampled, so memory does not grow with the size of the frame.
-- A face that must shrink to half or less is first averaged over whole k x k pixels (k = the whole part of the shrink factor).
-  Plain bilinear sampling would skip pixels there: aliased values, and no gradient at all for the pixels between.
-  Up to a factor of 2 every pixel is reached and the crop equals insightface's.
+- A face that must shrink to half or less is first averaged over whole k x k pixels (k = the whole part of the shrink
+  factor). Plain bilinear sampling would skip pixels there: aliased values, and no gradient at all for the pixels
+  between. Up to a factor of 2 every pixel is reached and the crop equals insightface's.
 
-Pixels are not clamped: a value beyond [-1, 1] still gets its gradient (clamping would make saturated pixels unreachable).
+Pixels are not clamped: a value beyond [-1, 1] still gets its gradient (clamping would make saturated pixels
+unreachable).
 """
 
 from __future__ import annotations
@@ -63,40 +64,55 @@ def inverse(transforms: Tensor) -> Tensor:
     return torch.cat([linear, -linear @ transforms[:, :, 2:]], 2)
 
 
-def crop(frames: Tensor, frame_index: Tensor, transforms: Tensor, size: int = 112, antialias: bool = True) -> Tensor:
-    """Aligned crops [M, 3, size, size] of frames [N, 3, H, W], in the frames' range, dtype and device.
+def crop(
+    frames: Tensor,
+    frame_index: Tensor,
+    transforms: Tensor,
+    size: int = 112,
+    antialias: bool = True,
+    eight_bit: bool = False,
+) -> Tensor:
+    """Aligned crops [M, 3, size, size] of frames [N, 3, H, W], in the frames' range and device (at least float32).
 
-    `frame_index` [M] says which frame each transform [M, 2, 3] samples. Outside the frame is black (-1).
+    `frame_index` [M] says which frame each transform [M, 2, 3] samples. Outside the frame is black (-1). `eight_bit`
+    rounds to the 255 levels of an image file, as insightface's crops are; the gradient passes the rounding unchanged.
     """
+    working = torch.promote_types(frames.dtype, torch.float32)
     count = int(transforms.shape[0])
     if count == 0:
-        return frames.new_zeros(0, frames.shape[1], size, size)
+        return frames.new_zeros(0, frames.shape[1], size, size, dtype=working)
     back = inverse(transforms.to(torch.float64)).cpu()
-    factors = shrink_factors(transforms.to(torch.float64)).floor().clamp(1, 64).int().tolist() if antialias else [1] * count
+    shrink = shrink_factors(transforms.to(torch.float64)).floor().clamp(1, 64).int().tolist()
+    factors = shrink if antialias else [1] * count
     edge = torch.tensor([[0, 0], [size - 1, 0], [0, size - 1], [size - 1, size - 1]], dtype=torch.float64)
     corners = edge @ back[:, :, :2].transpose(1, 2) + back[:, None, :, 2]
     low = (corners.amin(1).floor() - _MARGIN).long()
     span = (corners.amax(1).ceil() + _MARGIN + 1).long() - low
     pixels = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="xy"), -1).to(torch.float64)
     source = frames.unbind(0)  # one backward for the whole video instead of one per face
-    crops: list[Tensor] = [frames] * count
+    crops: list[Tensor] = [frames] * count  # each place is filled below, grouped by factor
     for factor in sorted(set(factors)):
         members = [m for m in range(count) if factors[m] == factor]
         side = [math.ceil(int(span[members, axis].max()) / factor) * factor for axis in (0, 1)]
         windows = []
         for m in members:
             window = _window(source[int(frame_index[m])], int(low[m, 0]), int(low[m, 1]), side[0], side[1])
+            window = window.to(working)
             windows.append(F.avg_pool2d(window[None], factor)[0] if factor > 1 else window)
         points = torch.einsum("mij,yxj->myxi", back[members][:, :, :2], pixels) + back[members][:, None, None, :, 2]
         # In the window, averaged pixel p stands at frame pixel low + p * factor + (factor - 1) / 2.
         points = (points - low[members][:, None, None] - (factor - 1) / 2) / factor
         extent = torch.tensor([side[0] // factor, side[1] // factor], dtype=torch.float64)
-        grid = ((2 * points + 1) / extent - 1).to(frames.device, frames.dtype)
+        grid = ((2 * points + 1) / extent - 1).to(frames.device, working)
         stack = torch.stack(windows)
         sampled = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
         for m, one in zip(members, sampled.unbind(0), strict=True):
             crops[m] = one
-    return torch.stack(crops)
+    result = torch.stack(crops)
+    if eight_bit:
+        levels = ((result.detach() + 1) * 127.5).round() / 127.5 - 1
+        result = result + (levels - result.detach())
+    return result
 
 
 def _window(frame: Tensor, left: int, top: int, width: int, height: int) -> Tensor:

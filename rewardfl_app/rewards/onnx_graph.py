@@ -1,8 +1,8 @@
 """An ONNX file as a frozen, differentiable torch module.
 
-Weights become buffers (never trained); the graph is a list of torch calls in the file's own order. Batch normalisation that
-follows a convolution is folded into it. Values are released after their last use, so that a forward without gradients holds
-only what is still needed.
+Weights become buffers (never trained); the graph is a list of torch calls in the file's own order. Batch
+normalisation that follows a convolution is folded into it. Values are released after their last use, so that a
+forward without gradients holds only what is still needed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ class PackError(Exception):
 
 class UnsupportedOperator(PackError):
     """The graph needs an operator, or a form of one, that this project does not have; the message names it."""
+
+
+# Operators whose result is new memory that nothing else looks at.
+_FRESH = ("Conv", "Add", "BatchNormalization", "Gemm")
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class OnnxGraph(nn.Module):
         inputs = [value for value in graph.input if value.name not in constants]
         self.input_names = [value.name for value in inputs]
         self.input_shapes = [
-            [int(d.dim_value) if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim] for value in inputs
+            [int(d.dim_value) if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim]
+            for value in inputs
         ]
         self.output_names = [value.name for value in graph.output]
         self.node_names = [node.name for node in graph.node]
@@ -166,7 +171,9 @@ class OnnxGraph(nn.Module):
             return _cast_to(node)
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
             domain = f"{node.domain}." if node.domain else ""
-            raise UnsupportedOperator(f"{self.path}: operator {domain}{node.op_type} (node {node.name}) is not supported")
+            raise UnsupportedOperator(
+                f"{self.path}: operator {domain}{node.op_type} (node {node.name}) is not supported"
+            )
         try:
             return OPERATORS[node.op_type](self._attributes(node), self.opset)
         except UnsupportedOption as error:
@@ -183,7 +190,9 @@ class OnnxGraph(nn.Module):
                 continue
             absent = [name for name in node.input if name not in known]
             if absent:
-                raise PackError(f"{self.path}: node {node.name or node.op_type} reads {absent[0]!r}, which nothing gives")
+                raise PackError(
+                    f"{self.path}: node {node.name or node.op_type} reads {absent[0]!r}, which nothing gives"
+                )
             known.update(node.output)
             function = self._function(node)
             if node.input and all(name in tensors for name in node.input if name):
@@ -196,11 +205,14 @@ class OnnxGraph(nn.Module):
         if missing:
             raise PackError(f"{self.path}: output {missing[0]!r} is not computed; the file is damaged")
         self._place(tensors, pending)
+        makers = {name: node.op_type for node, _ in pending for name in node.output}
         last_use = {name: i for i, (node, _) in enumerate(pending) for name in (*node.input, *node.output)}
         kept = {*self.output_names, *self._host, *self._buffer_of, ""}
         for i, (node, function) in enumerate(pending):
             released = tuple({n for n in (*node.input, *node.output) if last_use[n] == i and n not in kept})
             outputs = tuple(node.output)
+            if node.op_type == "Relu" and node.input[0] in released and makers.get(node.input[0]) in _FRESH:
+                function = _relu_in_place
             self._steps.append(Step(node.name, node.op_type, function, tuple(node.input), outputs, released))
 
     def _place(self, tensors: dict[str, Tensor], pending: list[tuple[onnx.NodeProto, Any]]) -> None:
@@ -230,8 +242,13 @@ class OnnxGraph(nn.Module):
         raise UnsupportedOperator(f"{self.path}: Constant of an unknown kind (node {node.name})")
 
 
+def _relu_in_place(x: Tensor) -> Tensor:
+    """Without gradients the result takes the place of the input: large maps are bound by memory, not by arithmetic."""
+    return torch.relu(x) if torch.is_grad_enabled() else torch.relu_(x)
+
+
 def _as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    """float16, float32 and float64 weights become float32 (the module's `.to` sets the working type), the rest int64."""
+    """Weights of any float type become float32 (the module's `.to` sets the working type), the rest int64."""
     if array.dtype.kind == "f":
         return torch.from_numpy(np.array(array, dtype=np.float32))
     if array.dtype.kind == "b":

@@ -1,7 +1,8 @@
 """A face pack: a folder of ONNX files in insightface's layout (antelopev2, buffalo_*, the embedded pocket pack).
 
-Which file does what is told by its inputs and outputs, by insightface's own rule: five outputs or more is a detector; a square
-input of 112 pixels or more (multiple of 16) with one output a recogniser. Other files (age, further landmarks) are not read.
+Which file does what is told by its inputs and outputs, by insightface's own rule: five outputs or more is a detector;
+a square input of 112 pixels or more (multiple of 16) with one output a recogniser. Other files (age, further
+landmarks) are not read.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ class FacePack:
     device: torch.device
 
 
-def load_pack(
-    folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> FacePack:
+def load_pack(folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> FacePack:
     """Loads the detector and the recogniser of a folder; `PackError` names the file or what is absent."""
     files = _onnx_files(Path(folder))
     roles: dict[str, tuple[Path, onnx.ModelProto]] = {}

@@ -13,7 +13,8 @@ from rewardfl_app.rewards.onnx_graph import OnnxGraph, PackError
 class Recogniser(nn.Module):
     """An ArcFace-format ONNX file as a torch module.
 
-    Attributes: `size` (side of the crop in pixels), `embedding_size`, `mean` and `std` of the input in 0..255 pixel values.
+    Attributes: `size` (side of the crop in pixels), `embedding_size`, `mean` and `std` of the input in 0..255 pixel
+    values.
     """
 
     def __init__(self, graph: OnnxGraph) -> None:
@@ -27,7 +28,9 @@ class Recogniser(nn.Module):
         self.size: int = shape[2]
         # insightface's rule: a graph that begins with a subtraction and a multiplication normalises by itself.
         first = graph.node_names[:8]
-        inside = any(n.startswith(("Sub", "_minus")) for n in first) and any(n.startswith(("Mul", "_mul")) for n in first)
+        inside = any(n.startswith(("Sub", "_minus")) for n in first) and any(
+            n.startswith(("Mul", "_mul")) for n in first
+        )
         self.mean, self.std = (0.0, 1.0) if inside else (127.5, 127.5)
         if shape[0] not in (None, 1):
             raise PackError(f"{graph.path}: the recogniser takes exactly {shape[0]} faces at a time; export it with 1")
@@ -59,4 +62,6 @@ class Recogniser(nn.Module):
             with torch.no_grad():
                 return self.raw(torch.zeros(2, 3, self.size, self.size)).shape[1]
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
-            raise PackError(f"{self.path}: the graph does not run on {self.size} x {self.size} crops ({error})") from error
+            raise PackError(
+                f"{self.path}: the graph does not run on {self.size} x {self.size} crops ({error})"
+            ) from error

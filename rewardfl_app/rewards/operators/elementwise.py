@@ -34,18 +34,40 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
     return torch.div(a, b, rounding_mode="trunc")
 
 
-for _name, _function in {
-    "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "Exp": torch.exp, "Log": torch.log,
-    "Sqrt": torch.sqrt, "Neg": torch.neg, "Abs": torch.abs, "Reciprocal": torch.reciprocal, "Floor": torch.floor, "Ceil": torch.ceil,
-    "Erf": torch.erf, "Softplus": F.softplus, "Identity": lambda x: x, "Not": torch.logical_not,
-    "HardSwish": F.hardswish, "Dropout": lambda x, *ignored: x,  # inference only: dropout passes its input on
-}.items():  # fmt: skip
-    OPERATORS[_name] = _unary(_function)
-for _name, _function in {
-    "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": _divide, "Pow": torch.pow, "MatMul": torch.matmul,
-    "Equal": torch.eq, "Greater": torch.gt, "Less": torch.lt, "Min": torch.minimum, "Max": torch.maximum,
-}.items():  # fmt: skip
-    OPERATORS[_name] = _binary(_function)
+_UNARY: dict[str, Function] = {
+    "Relu": F.relu,
+    "Sigmoid": torch.sigmoid,
+    "Tanh": torch.tanh,
+    "Softplus": F.softplus,
+    "HardSwish": F.hardswish,
+    "Erf": torch.erf,
+    "Exp": torch.exp,
+    "Log": torch.log,
+    "Sqrt": torch.sqrt,
+    "Neg": torch.neg,
+    "Abs": torch.abs,
+    "Reciprocal": torch.reciprocal,
+    "Floor": torch.floor,
+    "Ceil": torch.ceil,
+    "Not": torch.logical_not,
+    "Identity": lambda x: x,
+    "Dropout": lambda x, *ignored: x,  # inference only: dropout passes its input on
+}
+_BINARY: dict[str, Function] = {
+    "Add": torch.add,
+    "Sub": torch.sub,
+    "Mul": torch.mul,
+    "Div": _divide,
+    "Pow": torch.pow,
+    "MatMul": torch.matmul,
+    "Equal": torch.eq,
+    "Greater": torch.gt,
+    "Less": torch.lt,
+    "Min": torch.minimum,
+    "Max": torch.maximum,
+}
+OPERATORS.update({name: _unary(function) for name, function in _UNARY.items()})
+OPERATORS.update({name: _binary(function) for name, function in _BINARY.items()})
 
 
 @operator("LeakyRelu")

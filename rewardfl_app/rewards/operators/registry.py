@@ -3,8 +3,8 @@
 An entry is `(attributes, opset) -> function(*inputs) -> tensor or tuple`. Attributes are read once, when the graph is
 built; the returned function is pure torch, so gradients flow through it and `torch.vmap` can map it over samples.
 
-Shapes and indices stay on the host as int64 CPU tensors: `Shape` yields one, and every operator that takes a shape reads
-it as a list. Absent optional inputs arrive as None.
+Shapes and indices stay on the host as int64 CPU tensors: `Shape` yields one, and every operator that takes a shape
+reads it as a list. Absent optional inputs arrive as None.
 """
 
 from __future__ import annotations
