@@ -19,7 +19,7 @@ def sigmas(num_inference_steps: int, shift: float) -> list[float]:
     levels = []
     for step in range(num_inference_steps):
         u = 1.0 - step / num_inference_steps
-        levels.append(shift * u / (1.0 + (shift - 1.0) * u))
+        levels.append(shift * u / (shift * u + (1.0 - u)))  # the same fraction, but exactly 1 at u = 1
     return [*levels, 0.0]
 
 

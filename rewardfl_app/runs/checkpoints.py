@@ -51,7 +51,8 @@ def temporary(folder: RunFolder, step: int) -> Path:
 def commit(folder: RunFolder, step: int, written: Path) -> Path:
     """Seal what was written into the folder from `begin` and give it its final name.
 
-    A former checkpoint of this step is replaced. With several ranks, rank 0 calls this after all have written. Raises OSError (nothing is renamed then).
+    A former checkpoint of this step is replaced. With several ranks, rank 0 calls this after all have written. Raises
+    OSError (nothing is renamed then).
     """
     files = sorted(path for path in written.rglob("*") if path.is_file() and path.name != MARKER)
     for path in files:

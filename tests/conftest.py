@@ -1,0 +1,34 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_faces() -> Path:
+    """Folder with real clips, metadata.csv and a face pack; the test is skipped where there is none."""
+    folder = Path(os.environ.get("REWARDFL_REAL_FACES") or ROOT.parent / "shared" / "real_faces")
+    if not (folder / "metadata.csv").is_file():
+        pytest.skip(f"no real faces in {folder}; set REWARDFL_REAL_FACES")
+    return folder
+
+
+@pytest.fixture
+def moving_bars() -> NDArray[np.uint8]:
+    """Frames uint8 [17, 64, 64, 3]: a bright bar that moves two pixels a frame over coloured quarters."""
+    frames = np.zeros((17, 64, 64, 3), np.uint8)
+    frames[:, :32, :32] = (220, 40, 40)
+    frames[:, 32:, :32] = (40, 200, 60)
+    frames[:, :32, 32:] = (50, 60, 210)
+    frames[:, 32:, 32:] = (200, 160, 120)
+    for index in range(len(frames)):
+        frames[index, :, 2 * index : 2 * index + 4] = 255
+    return frames
