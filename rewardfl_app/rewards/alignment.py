@@ -75,7 +75,7 @@ def crop(
     """Aligned crops [M, 3, size, size] of frames [N, 3, H, W], in the frames' range and device (at least float32).
 
     `frame_index` [M] says which frame each transform [M, 2, 3] samples. Outside the frame is black (-1). `eight_bit`
-    rounds to the 255 levels of an image file, as insightface's crops are; the gradient passes the rounding unchanged.
+    rounds to the 256 levels of an image file, as insightface's crops are; the gradient passes the rounding unchanged.
     """
     working = torch.promote_types(frames.dtype, torch.float32)
     count = int(transforms.shape[0])

@@ -30,14 +30,18 @@ class Track:
     faces: dict[int, int] = field(default_factory=dict)
     boxes: dict[int, Tensor] = field(default_factory=dict)
     embeddings: dict[int, Tensor] = field(default_factory=dict)
+    total: Tensor | float = 0.0  # sum of the embeddings, so that the centroid costs the same in a long clip
+    last: int = -1
 
     @property
     def centroid(self) -> Tensor:
-        """Mean of the normalised embeddings [D], normalised."""
-        return torch.nn.functional.normalize(torch.stack(list(self.embeddings.values())).mean(0), dim=0)
+        """Mean direction [D] of the normalised embeddings."""
+        return torch.nn.functional.normalize(torch.as_tensor(self.total), dim=0)
 
     def add(self, frame: int, place: int, box: Tensor, embedding: Tensor) -> None:
         self.faces[frame], self.boxes[frame], self.embeddings[frame] = place, box, embedding
+        self.total = self.total + embedding
+        self.last = max(self.last, frame)
 
     def nearest(self, frame: int) -> int:
         """The frame of this track that lies nearest in time."""
@@ -53,7 +57,7 @@ def link(faces: Sequence[Faces], embeddings: Sequence[Tensor]) -> list[Track]:
         unit = torch.nn.functional.normalize(raw.detach().float().cpu(), dim=1)
         free = set(range(len(found)))
         if tracks:
-            last = [max(track.faces) for track in tracks]
+            last = [track.last for track in tracks]
             fade = torch.tensor([_FADING ** (frame - 1 - before) for before in last])
             overlap = (
                 iou(torch.stack([t.boxes[b] for t, b in zip(tracks, last, strict=True)]), found.boxes) * fade[:, None]

@@ -1,0 +1,234 @@
+"""ONNX graphs as torch modules, operator by operator against onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from rewardfl_app.rewards.onnx_graph import OnnxGraph, PackError, UnsupportedOperator
+
+_RNG = np.random.default_rng(0)
+
+
+def _random(*shape: int) -> np.ndarray:
+    return _RNG.standard_normal(shape).astype(np.float32)
+
+
+def _write(path: Path, nodes: list[Any], weights: dict[str, np.ndarray], opset: int = 17) -> Path:
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )  # fmt: skip
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString())
+    return path
+
+
+def _compare(path: Path, x: np.ndarray, tolerance: float = 1e-5) -> OnnxGraph:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"x": x})[0]
+    graph = OnnxGraph(path)
+    got = graph(torch.from_numpy(x))[0]
+    assert list(got.shape) == list(expected.shape)
+    np.testing.assert_allclose(got.numpy(), expected, rtol=tolerance, atol=tolerance)
+    return graph
+
+
+def _n(kind: str, inputs: list[str], output: str = "y", **attributes: Any) -> Any:
+    return helper.make_node(kind, inputs, [output], name=f"{kind}_{output}", **attributes)
+
+
+IMAGE = _random(2, 4, 9, 8)
+I64 = np.int64
+CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], np.ndarray]] = {
+    "relu": ([_n("Relu", ["x"])], {}, IMAGE),
+    "leaky": ([_n("LeakyRelu", ["x"], alpha=0.2)], {}, IMAGE),
+    "prelu": ([_n("PRelu", ["x", "s"])], {"s": _random(4, 1, 1)}, IMAGE),
+    "prelu_full": ([_n("PRelu", ["x", "s"])], {"s": _random(4, 9, 8)}, IMAGE),
+    "sigmoid": ([_n("Sigmoid", ["x"])], {}, IMAGE),
+    "clip": ([_n("Clip", ["x", "a", "b"])], {"a": np.float32(-0.5), "b": np.float32(0.6)}, IMAGE),
+    "clip_low": ([_n("Clip", ["x", "a"])], {"a": np.float32(0)}, IMAGE),
+    "hardsigmoid": ([_n("HardSigmoid", ["x"], alpha=1 / 6, beta=0.5)], {}, IMAGE),
+    "hardswish": ([_n("HardSwish", ["x"])], {}, IMAGE),
+    "arithmetic": (
+        [_n("Add", ["x", "w"], "a"), _n("Mul", ["a", "x"], "b"), _n("Sub", ["b", "w"], "c"), _n("Div", ["c", "k"])],
+        {"w": _random(4, 1, 1), "k": np.float32(2.5)}, IMAGE,
+    ),
+    "power": ([_n("Pow", ["x", "two"], "a"), _n("Sqrt", ["a"], "b"), _n("Exp", ["b"])], {"two": np.float32(2)}, IMAGE),
+    "matmul": ([_n("MatMul", ["x", "w"])], {"w": _random(8, 5)}, IMAGE),
+    "gemm": ([_n("Gemm", ["x", "w", "c"], transB=1)], {"w": _random(5, 8), "c": _random(5)}, _random(3, 8)),
+    "gemm_scaled": ([_n("Gemm", ["x", "w", "c"], alpha=0.5, beta=2.0)], {"w": _random(8, 5), "c": _random(1, 5)}, _random(3, 8)),
+    "conv": (
+        [_n("Conv", ["x", "w", "b"], strides=[2, 1], pads=[1, 1, 1, 1], dilations=[1, 2], kernel_shape=[3, 3])],
+        {"w": _random(6, 4, 3, 3), "b": _random(6)}, IMAGE,
+    ),
+    "conv_uneven": ([_n("Conv", ["x", "w"], pads=[0, 1, 2, 1])], {"w": _random(6, 4, 3, 3)}, IMAGE),
+    "conv_same": ([_n("Conv", ["x", "w"], auto_pad="SAME_UPPER", strides=[2, 2])], {"w": _random(6, 4, 3, 3)}, IMAGE),
+    "depthwise": ([_n("Conv", ["x", "w"], group=4, pads=[1, 1, 1, 1])], {"w": _random(4, 1, 3, 3)}, IMAGE),
+    "transposed": ([_n("ConvTranspose", ["x", "w"], strides=[2, 2], pads=[1, 1, 1, 1])], {"w": _random(4, 3, 4, 4)}, IMAGE),
+    "batchnorm": (
+        [_n("BatchNormalization", ["x", "s", "b", "m", "v"], epsilon=1e-3)],
+        {"s": _random(4), "b": _random(4), "m": _random(4), "v": np.abs(_random(4)) + 0.1}, IMAGE,
+    ),
+    "maxpool": ([_n("MaxPool", ["x"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])], {}, IMAGE),
+    "maxpool_ceil": ([_n("MaxPool", ["x"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)], {}, IMAGE),
+    "averagepool": ([_n("AveragePool", ["x"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])], {}, IMAGE),
+    "averagepool_pad": (
+        [_n("AveragePool", ["x"], kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 0], count_include_pad=1)], {}, IMAGE,
+    ),
+    "global": ([_n("GlobalAveragePool", ["x"], "a"), _n("Flatten", ["a"])], {}, IMAGE),
+    "softmax": ([_n("Softmax", ["x"], axis=1)], {}, IMAGE),
+    "flatten": ([_n("Flatten", ["x"], axis=2)], {}, IMAGE),
+    "transpose": ([_n("Transpose", ["x"], perm=[2, 3, 0, 1])], {}, IMAGE),
+    "reshape_zero": ([_n("Reshape", ["x", "s"])], {"s": np.array([0, -1, 8], I64)}, IMAGE),
+    "shape_of_input": (
+        [
+            _n("Shape", ["x"], "s"), _n("Gather", ["s", "zero"], "n"), _n("Unsqueeze", ["n", "axis"], "n1"),
+            _n("Concat", ["n1", "rest"], "t", axis=0), _n("Reshape", ["x", "t"]),
+        ],
+        {"zero": np.array(0, I64), "axis": np.array([0], I64), "rest": np.array([-1], I64)}, IMAGE,
+    ),
+    "slice": (
+        [_n("Slice", ["x", "s", "e", "a", "t"])],
+        {"s": np.array([1, -1], I64), "e": np.array([3, -9], I64), "a": np.array([1, 3], I64), "t": np.array([1, -2], I64)}, IMAGE,
+    ),
+    "concat_pad": (
+        [_n("Concat", ["x", "x"], "c", axis=1), _n("Pad", ["c", "p", "v"])],
+        {"p": np.array([0, 0, 1, 0, 0, 0, 0, 2], I64), "v": np.float32(0.5)}, IMAGE,
+    ),
+    "squeeze": (
+        [_n("Unsqueeze", ["x", "a"], "u"), _n("Squeeze", ["u", "a"])], {"a": np.array([1], I64)}, IMAGE,
+    ),
+    "resize_nearest": (
+        [_n("Resize", ["x", "", "k"], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+        {"k": np.array([1, 1, 2, 2], np.float32)}, IMAGE,
+    ),
+    "resize_half_pixel": (
+        [_n("Resize", ["x", "", "k"], mode="nearest", coordinate_transformation_mode="half_pixel")],
+        {"k": np.array([1, 1, 3, 2], np.float32)}, IMAGE,
+    ),
+    "resize_linear": (
+        [_n("Resize", ["x", "", "", "n"], mode="linear", coordinate_transformation_mode="half_pixel")],
+        {"n": np.array([2, 4, 18, 5], I64)}, IMAGE,
+    ),
+    "resize_corners": (
+        [_n("Resize", ["x", "", "", "n"], mode="linear", coordinate_transformation_mode="align_corners")],
+        {"n": np.array([2, 4, 5, 16], I64)}, IMAGE,
+    ),
+    "reduce_mean": ([_n("ReduceMean", ["x"], axes=[2, 3], keepdims=0)], {}, IMAGE),
+    "reduce_sum": ([_n("ReduceSum", ["x", "a"])], {"a": np.array([1], I64)}, IMAGE),
+    "reduce_l2": ([_n("ReduceL2", ["x"], "l", axes=[1], keepdims=1), _n("Div", ["x", "l"])], {}, IMAGE),
+    "constants": (
+        [
+            helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.array([2], I64))),
+            _n("ConstantOfShape", ["k"], "o", value=numpy_helper.from_array(np.array([3], np.float32))),
+            _n("ReduceSum", ["o"], "t"), _n("Cast", ["t"], "f", to=TensorProto.FLOAT),
+            _n("Mul", ["x", "f"], "m"), _n("Dropout", ["m"], "d"), _n("Identity", ["d"]),
+        ],
+        {}, IMAGE,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator_equals_onnxruntime(name: str, tmp_path: Path) -> None:
+    nodes, weights, x = CASES[name]
+    _compare(_write(tmp_path / "g.onnx", nodes, {k: np.asarray(v) for k, v in weights.items()}), x)
+
+
+def test_split_gives_every_output(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Split", ["x", "n"], ["a", "b"], axis=1), _n("Mul", ["a", "b"])]
+    _compare(_write(tmp_path / "g.onnx", nodes, {"n": np.array([2, 2], I64)}), IMAGE)
+
+
+def test_upsample_of_old_files(tmp_path: Path) -> None:
+    nodes = [_n("Upsample", ["x", "k"], mode="nearest")]
+    _compare(_write(tmp_path / "g.onnx", nodes, {"k": np.array([1, 1, 2, 2], np.float32)}, opset=9), IMAGE)
+
+
+def test_batch_norm_is_folded_into_the_convolution(tmp_path: Path) -> None:
+    nodes = [_n("Conv", ["x", "w"], "c"), _n("BatchNormalization", ["c", "s", "b", "m", "v"], "n"), _n("Relu", ["n"])]
+    weights = {"w": _random(6, 4, 3, 3), "s": _random(6), "b": _random(6), "m": _random(6), "v": np.abs(_random(6)) + 0.1}
+    graph = _compare(_write(tmp_path / "g.onnx", nodes, weights), IMAGE)
+    assert sum(buffer.numel() for buffer in graph.buffers()) == 6 * 4 * 9 + 6
+
+
+def test_batch_norm_that_reads_a_shared_convolution_is_kept(tmp_path: Path) -> None:
+    nodes = [
+        _n("Conv", ["x", "w"], "c"), _n("BatchNormalization", ["c", "s", "b", "m", "v"], "n"), _n("Add", ["c", "n"]),
+    ]  # fmt: skip
+    weights = {"w": _random(6, 4, 3, 3), "s": _random(6), "b": _random(6), "m": _random(6), "v": np.abs(_random(6)) + 0.1}
+    _compare(_write(tmp_path / "g.onnx", nodes, weights), IMAGE)
+
+
+def test_gradients_reach_the_input_and_no_weight(tmp_path: Path) -> None:
+    nodes = [_n("Conv", ["x", "w"], "c"), _n("Relu", ["c"])]
+    graph = OnnxGraph(_write(tmp_path / "g.onnx", nodes, {"w": _random(6, 4, 3, 3)}))
+    x = torch.from_numpy(IMAGE).double().requires_grad_()
+    assert not list(graph.parameters()) and not any(buffer.requires_grad for buffer in graph.buffers())
+    assert torch.autograd.gradcheck(lambda v: graph.double()(v)[0].sum(), x, atol=1e-6)
+
+
+def test_running_without_gradients_leaves_the_input_alone(tmp_path: Path) -> None:
+    graph = OnnxGraph(_write(tmp_path / "g.onnx", [_n("Relu", ["x"])], {}))
+    x = torch.from_numpy(IMAGE.copy())
+    with torch.no_grad():
+        graph(x)
+    assert torch.equal(x, torch.from_numpy(IMAGE))
+
+
+def test_unknown_operator_is_named(tmp_path: Path) -> None:
+    path = _write(tmp_path / "odd.onnx", [_n("Hardmax", ["x"])], {})
+    with pytest.raises(UnsupportedOperator, match=r"odd\.onnx.*Hardmax"):
+        OnnxGraph(path)
+
+
+def test_unknown_form_of_an_operator_is_named(tmp_path: Path) -> None:
+    nodes = [_n("Resize", ["x", "", "k"], mode="cubic")]
+    graph = OnnxGraph(_write(tmp_path / "cubic.onnx", nodes, {"k": np.array([1, 1, 2, 2], np.float32)}))
+    with pytest.raises(UnsupportedOperator, match=r"cubic\.onnx.*Resize cubic"):
+        graph(torch.from_numpy(IMAGE))
+
+
+def _conv_file(path: Path) -> Path:
+    return _write(path, [_n("Conv", ["x", "w"])], {"w": _random(64, 4, 3, 3)})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
+def test_truncated_file_is_named(tmp_path: Path, share: float) -> None:
+    path = _conv_file(tmp_path / "cut.onnx")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(PackError, match=r"cut\.onnx"):
+        OnnxGraph(path)
+
+
+def test_absent_and_foreign_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PackError, match=r"none\.onnx: no such file"):
+        OnnxGraph(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("<html>not found</html>\n")
+    with pytest.raises(PackError, match=r"text\.onnx"):
+        OnnxGraph(tmp_path / "text.onnx")
+
+
+def test_graph_that_reads_a_value_nobody_gives(tmp_path: Path) -> None:
+    path = _write(tmp_path / "hole.onnx", [_n("Add", ["x", "lost"])], {})
+    with pytest.raises(PackError, match=r"hole\.onnx.*'lost'"):
+        OnnxGraph(path)
+
+
+def test_half_precision_weights_run_in_the_working_precision(tmp_path: Path) -> None:
+    weight = _random(6, 4, 3, 3)
+    path = _write(tmp_path / "g.onnx", [_n("Conv", ["x", "w"])], {"w": weight})
+    model = onnx.load(str(path))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight.astype(np.float16), "w"))
+    path.write_bytes(model.SerializeToString())
+    got = OnnxGraph(path)(torch.from_numpy(IMAGE))[0]
+    expected = torch.nn.functional.conv2d(torch.from_numpy(IMAGE), torch.from_numpy(weight))
+    assert got.dtype == torch.float32 and torch.allclose(got, expected, atol=1e-2)
