@@ -1,0 +1,119 @@
+"""The fixed evaluation videos: the same clips and noise every time, rendered, measured and written into the run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rewardfl_app.data import video
+from rewardfl_app.data.dataset import ClipDataset, to_pixels
+from rewardfl_app.rendering.clips import Batch, ClipEncoder, EncodedClip
+from rewardfl_app.rendering.scoring import MEASURES, Measurement, Scorer
+from rewardfl_app.rendering.videos import evaluation_noise, render
+from rewardfl_app.runs import samples
+from rewardfl_app.runs.folder import RunFolder, slug
+
+if TYPE_CHECKING:
+    from rewardfl_app.config.schema import Config
+    from rewardfl_app.models.sampling import Grid
+    from rewardfl_app.models.wan import WanModel
+
+Values = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One evaluation video: its place in the whole set (which fixes its noise), its name and its clip."""
+
+    index: int
+    name: str
+    clip: EncodedClip
+
+
+class EvaluationSet:
+    """The evaluation videos of this process: entries rank, rank + size, ... of the whole set."""
+
+    def __init__(
+        self, model: WanModel, scorer: Scorer, dataset: ClipDataset, config: Config, *, rank: int = 0, size: int = 1
+    ) -> None:
+        """Encodes the first evaluation.num_samples rows. Raises DataError naming a row without a face or with a bad file."""
+        self._model = model
+        self._scorer = scorer
+        self._dataset = dataset
+        self._fps = config.data.fps
+        self._seed = config.evaluation.seed
+        self._batch_size = config.evaluation.batch_size
+        count = min(config.evaluation.num_samples, len(dataset))
+        mine = list(range(rank, count, size))
+        encoder = ClipEncoder(model, dataset, scorer)
+        clips = [clip for start in range(0, len(mine), 8) for clip in encoder.encode(mine[start : start + 8])]
+        self.entries = [Entry(i, f"{i:02d}-{slug(clip.name)}", clip) for i, clip in zip(mine, clips, strict=True)]
+
+    def render(
+        self, run: RunFolder, step: int, grid: Grid, go_on: Callable[[int], bool] = lambda done: True
+    ) -> list[Values] | None:
+        """Renders and measures this process's entries into samples/; returns the measures of each.
+
+        `go_on(done)` is called before every batch with the number of videos written; False abandons the rest (returns None).
+        """
+        values: list[Values] = []
+        for batch in self._batches(self.entries):
+            if not go_on(len(values)):
+                return None
+            noise = torch.stack([evaluation_noise(self._seed, e.index, e.clip.latent_shape) for e in batch])
+            frames = render(self._model, grid, Batch.of([e.clip for e in batch]), noise)
+            for entry, clip_frames, measured in zip(batch, frames, self._measure(frames, batch), strict=True):
+                folder = samples.sample_folder(run, step, entry.name)
+                self._write(folder, entry, clip_frames, measured, seed=self._seed)
+                values.append(measured.values)
+        return values
+
+    def write_references(self, run: RunFolder) -> None:
+        """Writes the real clips beside the samples, where they are not there yet."""
+        missing = [e for e in self.entries if not (samples.reference_folder(run, e.name) / "faces.json").is_file()]
+        for batch in self._batches(missing):
+            frames = torch.stack([self._dataset[entry.index].video for entry in batch])
+            for entry, clip_frames, measured in zip(batch, frames, self._measure(frames, batch), strict=True):
+                self._write(samples.reference_folder(run, entry.name), entry, clip_frames, measured, seed=None)
+
+    def _measure(self, frames: Tensor, batch: Sequence[Entry]) -> list[Measurement]:
+        references = [entry.clip.reference for entry in batch]
+        return self._scorer.measure(frames, [reference for reference in references if reference is not None])
+
+    def _write(self, folder: Path, entry: Entry, frames: Tensor, measured: Measurement, seed: int | None) -> None:
+        video.write(folder / "video.mp4", to_pixels(frames), self._fps)
+        height, width = frames.shape[-2:]
+        report = measured.report(fps=self._fps, height=height, width=width, prompt=entry.clip.prompt, seed=seed)
+        samples.write_faces(folder, report)
+
+    def _batches(self, entries: list[Entry]) -> list[list[Entry]]:
+        """Up to batch_size entries of one size together."""
+        batches: list[list[Entry]] = []
+        for entry in entries:
+            last = batches[-1] if batches else None
+            if last and len(last) < self._batch_size and last[0].clip.size == entry.clip.size:
+                last.append(entry)
+            else:
+                batches.append([entry])
+        return batches
+
+
+def totals(values: Sequence[Values]) -> list[float]:
+    """Per measure its sum and how many had it, one after the other: what the ranks add up."""
+    numbers: list[float] = []
+    for name in MEASURES:
+        known = [float(value) for each in values if (value := each[name]) is not None and math.isfinite(value)]
+        numbers += [math.fsum(known), float(len(known))]
+    return numbers
+
+
+def means(numbers: Sequence[float]) -> Values:
+    """The mean of every measure from summed `totals`; None where nothing had it."""
+    pairs = zip(MEASURES, numbers[::2], numbers[1::2], strict=True)
+    return {name: total / count if count else None for name, total, count in pairs}

@@ -1,0 +1,33 @@
+"""Rendering: from a batch of clips and noise to frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rewardfl_app.models import sampling, vae_sequence
+
+if TYPE_CHECKING:
+    from rewardfl_app.models.sampling import Grid
+    from rewardfl_app.models.wan import WanModel
+    from rewardfl_app.rendering.clips import Batch
+
+# First parts of the keys that noise is derived from, so that no two purposes ever share noise.
+TRAINING_NOISE = 0
+ANCHOR_NOISE = 1
+EVALUATION_NOISE = 2
+
+
+@torch.no_grad()
+def render(model: WanModel, grid: Grid, batch: Batch, noise: Tensor) -> Tensor:
+    """Frames [B, 3, T, H, W], RGB clamped to [-1, 1], float32, from noise [B, 16, T', h, w]."""
+    velocity = sampling.velocities(model.experts, grid, batch.text, batch.condition)
+    latents = sampling.rollout(velocity, noise.to(model.device), grid)[-1]
+    return vae_sequence.decode(model.vae, latents).clamp(-1, 1)
+
+
+def evaluation_noise(seed: int, index: int, shape: tuple[int, ...]) -> Tensor:
+    """The noise of evaluation video `index` (from 0): float32 on the CPU, the same whatever the batch it is rendered in."""
+    return sampling.seeded_noise(shape, EVALUATION_NOISE, seed, index)

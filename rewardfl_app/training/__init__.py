@@ -1,0 +1,1 @@
+"""Reward FL training: when (trainer), what (step, gradients, losses), and the engine under it."""

@@ -1,0 +1,50 @@
+"""`python -m rewardfl_app.training RUN_DIR`: the trainer process. Exit code 0: completed or stopped as asked; 2: bad input; 1: failed."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+# Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trains the run in the given folder; its config.yaml is all that is read besides what that names."""
+    parser = argparse.ArgumentParser(prog="python -m rewardfl_app.training", description="Train a run folder.")
+    parser.add_argument("run_dir", type=Path)
+    run_dir = parser.parse_args(arguments).run_dir.absolute()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+    from rewardfl_app.config import files
+    from rewardfl_app.runs.folder import RunFolder
+    from rewardfl_app.training import failure
+    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.trainer import Trainer
+
+    run = RunFolder(run_dir)
+    ranks = Ranks()
+    if ranks.is_first:
+        run.failure.unlink(missing_ok=True)
+    trainer: Trainer | None = None
+    try:
+        trainer = Trainer(run, files.load(run.config), ranks)
+        trainer.train()
+    except failure.PeerFailed:
+        return failure.FAILED
+    except Exception as error:
+        logging.getLogger(__name__).exception("the trainer failed")
+        phase, step = (trainer.reporter.phase, trainer.reporter.step) if trainer else ("loading", 0)
+        code = failure.write(run, error, phase, step)
+        if trainer:
+            trainer.reporter.status("failed", failure.explain(error, phase, step)[2])
+        return code
+    ranks.leave()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""When: loading, the baseline, and then step after step with evaluation, saving and requests in between."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from rewardfl_app.config import schedule
+from rewardfl_app.data import manifest
+from rewardfl_app.data.dataset import ClipDataset, Order
+from rewardfl_app.data.errors import DataError
+from rewardfl_app.models import lora, wan
+from rewardfl_app.rendering.clips import Batch, ClipEncoder
+from rewardfl_app.rendering.evaluation_set import EvaluationSet
+from rewardfl_app.rendering.scoring import Scorer
+from rewardfl_app.runs import checkpoints
+from rewardfl_app.training import checkpointing, stopping
+from rewardfl_app.training.checkpointing import Position
+from rewardfl_app.training.engine import Engine, Ranks
+from rewardfl_app.training.evaluation import Evaluation
+from rewardfl_app.training.failure import PeerFailed
+from rewardfl_app.training.reporting import Reporter, peak_memory_gb
+from rewardfl_app.training.schedulers import learning_rate
+from rewardfl_app.training.step import Samples, TrainingStep
+
+if TYPE_CHECKING:
+    from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+
+    from rewardfl_app.config.schema import Config, Expert
+    from rewardfl_app.models.wan import WanModel
+    from rewardfl_app.runs.folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+# The first frame of every row is looked at before training starts; in a larger data set, of this many rows.
+ROWS_CHECKED_AT_START = 512
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What loading leaves behind."""
+
+    model: WanModel
+    trained: dict[Expert, WanTransformer3DModel]
+    engine: Engine
+    step: TrainingStep
+    clips: ClipEncoder
+    order: Order
+    evaluation: Evaluation
+
+
+class Trainer:
+    """Trains one run folder to its end, or until a request stops it. A complete checkpoint in the folder is continued."""
+
+    def __init__(self, run: RunFolder, config: Config, ranks: Ranks) -> None:
+        self._run = run
+        self._config = config
+        self._ranks = ranks
+        self.reporter = Reporter(run, config.train.max_steps, ranks.is_first)
+        self._position = Position()
+        self._saved: int | None = None
+
+    def train(self) -> str:
+        """Runs to the end; returns the final state, "completed" or "stopped"."""
+        self.reporter.status("loading", "Starting.")
+        parts = self._load()
+        if not parts.evaluation.baseline():
+            return self._end("stopped", self._carry_out(parts))
+        while True:
+            decision = self._carry_out(parts)
+            if decision.stop:
+                return self._end("stopped", decision)
+            if self._position.step >= self._config.train.max_steps:
+                return self._end("completed", decision)
+            self._one_step(parts)
+            if parts.evaluation.is_due(self._position.step) and not parts.evaluation.run(self._position.step):
+                continue
+            if self._position.step % self._config.train.save_steps == 0 or self._is_last:
+                self._save(parts)
+
+    @property
+    def _is_last(self) -> bool:
+        return self._position.step >= self._config.train.max_steps
+
+    def _one_step(self, parts: _Parts) -> None:
+        started = time.perf_counter()
+        samples = self._samples(parts)
+        rate = learning_rate(self._config.train, self._position.step + 1)
+        values = parts.step.update(samples, self._position.step + 1, rate)
+        self._position = self._position.after_update(self._config.train.num_train_epochs)
+        seconds = time.perf_counter() - started
+        self.reporter.step = self._position.step
+        self.reporter.took("step", seconds)
+        self.reporter.record(
+            {**values, "learning_rate": rate, "step_seconds": seconds, "peak_memory_gb": peak_memory_gb()}
+        )
+        left = self.reporter.seconds_left(
+            self._config.train.max_steps - self._position.step, parts.evaluation.num_due(self._position.step)
+        )
+        self.reporter.status("training", f"Step {self._position.step} of {self._config.train.max_steps}.", left)
+
+    def _samples(self, parts: _Parts) -> Samples:
+        """This rank's share of the batch: whatever the number of ranks, slot k of the batch is the same row with the same noise."""
+        train = self._config.train
+        per_device, accumulation = train.per_device_train_batch_size, train.gradient_accumulation_steps
+        size = per_device * accumulation * self._ranks.size
+        rows = parts.order.take(self._position.batch * size, size)
+        batches, slots = [], []
+        error: DataError | None = None
+        try:
+            for turn in range(accumulation):
+                first = (turn * self._ranks.size + self._ranks.rank) * per_device
+                slots.append(tuple(range(first, first + per_device)))
+                batches.append(Batch.of(parts.clips.encode(rows[first : first + per_device])))
+        except DataError as met:
+            error = met
+        self._raise_together(error, parts)
+        return Samples(self._position.batch, tuple(batches), tuple(slots))
+
+    def _raise_together(self, error: DataError | None, parts: _Parts | None = None) -> None:
+        """Raises on every rank if one has an error; what was trained so far is saved first."""
+        if self._ranks.all_true(error is None):
+            return
+        if parts is not None and self._position.step:
+            self._save(parts)
+        raise error if error is not None else PeerFailed("another process has met bad data")
+
+    def _carry_out(self, parts: _Parts) -> stopping.Decision:
+        """Does what was asked for since the last step, all ranks together, and writes the receipts."""
+        decision = stopping.decide(self._run, self._ranks)
+        step = self._position.step
+        saved = sampled = False
+        if decision.stop:
+            self.reporter.status("stopping", "Stopping as asked.")
+        if decision.sample and step:
+            sampled = parts.evaluation.run(step)
+        if decision.save and step:
+            self._save(parts)
+            saved = True
+        if self._ranks.is_first:
+            stopping.acknowledge(self._run, decision, step, saved, sampled)
+        return decision
+
+    def _save(self, parts: _Parts) -> None:
+        if self._saved == self._position.step:
+            return
+        self.reporter.status("saving", f"Saving the checkpoint of step {self._position.step}.")
+        path = checkpointing.save(
+            self._run, self._position, parts.trained, parts.engine, self._ranks, self._config
+        )
+        self._saved = self._position.step
+        self.reporter.event("checkpoint", f"Saved {path.name}.", step=self._position.step)
+
+    def _end(self, state: str, decision: stopping.Decision) -> str:
+        step, total = self._position.step, self._config.train.max_steps
+        if state == "completed":
+            self.reporter.event("completed", f"Completed all {total} steps.")
+            self.reporter.status("completed", f"Completed all {total} steps.", 0.0)
+        else:
+            kept = "with" if self._saved == step and step else "without"
+            message = f"Stopped after step {step} of {total}, {kept} a checkpoint of that step."
+            self.reporter.event("stopped", message)
+            self.reporter.status("stopped", message)
+        return state
+
+    def _load(self) -> _Parts:
+        config, run = self._config, self._run
+        self._ranks.connect()
+        device = _device(self._ranks)
+        self.reporter.event("started", "The trainer started.", num_processes=self._ranks.size, device=str(device))
+        data, evaluation_data = _datasets(config)
+        self.reporter.status("loading", "Loading the face models.")
+        scorer = Scorer.load(config.reward, device)
+        self.reporter.status("loading", "Looking for a face in every first frame.")
+        self._check_faces(data, scorer)
+        self.reporter.status("loading", "Loading the video model.")
+        model = wan.load(config.model, device)
+        trained = {name: model.experts[name] for name in schedule.trained_experts(config)}
+        for number, expert in enumerate(trained.values()):
+            seed = config.train.seed + number
+            lora.add(expert, config.lora.lora_target_modules, config.lora.lora_rank, config.lora.lora_alpha, seed)
+        checkpoint = checkpoints.latest(run)
+        if checkpoint is not None:
+            checkpointing.load_lora(checkpoint, trained)
+        parameters = [parameter for expert in trained.values() for parameter in lora.trainable_parameters(expert)]
+        engine = Engine(parameters, config)
+        if checkpoint is not None:
+            self._position = checkpointing.load_state(checkpoint, engine, self._ranks, config)
+            self._saved = self.reporter.step = self._position.step
+            self.reporter.event("resumed", f"Continuing after step {self._position.step}.", step=self._position.step)
+        self.reporter.cut_after(self._position.step)
+        self.reporter.status("loading", "Encoding the evaluation clips.")
+        videos = EvaluationSet(
+            model, scorer, evaluation_data, config, rank=self._ranks.rank, size=self._ranks.size
+        )
+        return _Parts(
+            model=model,
+            trained=trained,
+            engine=engine,
+            step=TrainingStep(model, scorer, engine, self._ranks, config),
+            clips=ClipEncoder(model, data, scorer, with_clean=config.reward.anchor_weight > 0),
+            order=Order(len(data), config.train.seed),
+            evaluation=Evaluation(model, videos, run, self._ranks, self.reporter, config),
+        )
+
+    def _check_faces(self, data: ClipDataset, scorer: Scorer) -> None:
+        """Raises DataError naming every row (of those looked at) whose first frame shows no face; ranks share the work."""
+        mine = range(min(len(data), ROWS_CHECKED_AT_START))[self._ranks.rank :: self._ranks.size]
+        error: DataError | None = None
+        try:
+            faceless = [data.rows[i].index for i in mine if not scorer.has_face(data.first_frame(i)[None])[0]]
+            if faceless:
+                listed = ", ".join(str(row) for row in faceless[:5]) + (" ..." if len(faceless) > 5 else "")
+                rows = f"Row {listed}" if len(faceless) == 1 else f"Rows {listed}"
+                raise DataError(f"{self._config.data.metadata_path}: {rows}: no face was found in the first frame.")
+        except DataError as met:
+            error = met
+        self._raise_together(error)
+
+
+def _device(ranks: Ranks) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(ranks.local_rank)
+    return torch.device("cuda", ranks.local_rank)
+
+
+def _datasets(config: Config) -> tuple[ClipDataset, ClipDataset]:
+    """Training and evaluation clips. Raises DataError naming what is wrong, by row."""
+    if config.data.metadata_path is None:
+        raise DataError("data.metadata_path is empty: name your metadata.csv.")
+    evaluation_path = config.evaluation.metadata_path or config.data.metadata_path
+    end_image = "end_image" in config.model.extra_inputs
+    sets = []
+    for path, count in ((config.data.metadata_path, None), (evaluation_path, config.evaluation.num_samples)):
+        rows = manifest.read(path)[:count]
+        manifest.check_rows(rows[:ROWS_CHECKED_AT_START], config.data.num_frames, path)
+        data = config.data
+        sets.append(ClipDataset(rows, data.num_frames, data.max_pixels, data.height, data.width, end_image))
+    return sets[0], sets[1]
