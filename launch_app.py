@@ -1,0 +1,127 @@
+"""Start the app: `python launch_app.py`. Opens on 127.0.0.1 unless told otherwise; stop it with Ctrl-C (runs go on)."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import socket
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+BAD_USAGE = 2
+
+
+class UsageError(Exception):
+    """The app cannot start as asked; the message is one line."""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Reward FL: train, watch and compare in the browser.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, default=7860, help="port (default 7860; 0 takes a free one)")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder of the runs (default ./runs)")
+    parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for this name and password")
+    parser.add_argument("--share", action="store_true", help="also make a public gradio.live link (needs --auth)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    return parser.parse_args(arguments)
+
+
+def credentials(auth: str | None) -> tuple[str, str] | None:
+    """("user", "password") of USER:PASSWORD. Raises UsageError."""
+    if auth is None:
+        return None
+    user, _, password = auth.partition(":")
+    if not user or not password:
+        raise UsageError("--auth needs the form USER:PASSWORD.")
+    return user, password
+
+
+def check_exposure(host: str, share: bool, auth: tuple[str, str] | None) -> None:
+    """Refuse to be reachable from other machines without a password. Raises UsageError."""
+    if auth is None and share:
+        raise UsageError("--share makes the app public: add --auth USER:PASSWORD.")
+    if auth is None and not is_loopback(host):
+        raise UsageError(f"--host {host} can be reached from other machines: add --auth USER:PASSWORD.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises UsageError when it cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(f"Port {port} on {host} cannot be used ({reason}): choose another with --port.") from error
+        return int(probe.getsockname()[1])
+
+
+def has_display() -> bool:
+    """Whether a browser window can open (else `webbrowser` may start a text browser in this terminal)."""
+    return sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the app until Ctrl-C; returns the exit code."""
+    options = parse(arguments)
+    from rewardfl_app.runs.folder import RunsFolderError, ensure_runs_dir
+
+    try:
+        auth = credentials(options.auth)
+        check_exposure(options.host, options.share, auth)
+        port = free_port(options.host, options.port)
+        runs_dir = ensure_runs_dir(options.runs_dir)
+    except (UsageError, RunsFolderError) as error:
+        print(f"launch_app.py: {error}", file=sys.stderr)
+        return BAD_USAGE
+
+    from rewardfl_app.ui import gradio_start
+
+    gradio_start.load()
+    from rewardfl_app.ui import theme
+    from rewardfl_app.ui.app import build_app, prepare_embedded_clips
+
+    prepare_embedded_clips(runs_dir)
+    app = build_app(runs_dir)
+    app.launch(
+        server_name=options.host,
+        server_port=port,
+        auth=auth,
+        share=options.share,
+        allowed_paths=[str(runs_dir)],
+        theme=theme.theme(),
+        css=theme.css(),
+        head=theme.head(),
+        footer_links=[],
+        quiet=True,
+        ssr_mode=False,
+        max_file_size="1mb",
+        prevent_thread_lock=True,
+    )
+    address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
+    print(f"Reward FL is at {address}   (runs in {runs_dir}; Ctrl-C ends the app, not the runs)", flush=True)
+    if options.share and app.share_url:
+        print(f"Public link: {app.share_url}", flush=True)
+    if not options.no_browser and has_display():
+        webbrowser.open(address)
+    app.block_thread()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

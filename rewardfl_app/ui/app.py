@@ -1,0 +1,105 @@
+"""The app: header, the three pages, and the one timer that follows the run folder."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from rewardfl_app.runs.control import Kind
+from rewardfl_app.ui import compare_page, header, monitor_page, train_page
+from rewardfl_app.ui.dataset_view import embedded_clips
+from rewardfl_app.ui.session import PARTS, Session
+
+log = logging.getLogger(__name__)
+
+TITLE = "Reward FL"
+TICK_SECONDS = 1.0
+# Holds only which run and page were looked at. The secret keeps the value readable after a restart; there is nothing to hide in it.
+_PREFERENCES = {"run": None}
+
+
+def build_app(runs_dir: Path) -> gr.Blocks:
+    """The page over a runs folder. Everything it shows is read from there, so it can be closed and built again at any time."""
+    runs_dir = runs_dir.absolute()
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as app:
+        preferences = gr.BrowserState(_PREFERENCES, storage_key="rewardfl_view", secret="rewardfl-view")
+        session_state = gr.State(None)
+        bar = header.build()
+        with gr.Tabs(selected="train", elem_id="pages") as pages:
+            with gr.Tab("Train", id="train", render_children=True):
+                train = train_page.build_page(runs_dir)
+            with gr.Tab("Monitor", id="monitor", render_children=True):
+                monitor = monitor_page.build()
+            with gr.Tab("Compare", id="compare", render_children=True):
+                compare = compare_page.build(runs_dir)
+        parts = [bar, monitor.top, monitor.curves, monitor.sample, monitor.activity, compare]
+        timer = gr.Timer(TICK_SECONDS)
+        follow = [session_state, *parts]
+        quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+
+        def opened(seen: dict[str, Any] | None) -> tuple[Any, ...]:
+            session = Session(runs_dir, _wanted(seen))
+            return session, *session.update()
+
+        def tick(session: Session | None, seen: dict[str, Any] | None) -> tuple[Any, ...]:
+            if session is None:  # the app was restarted under an open page
+                return opened(seen)
+            return gr.skip(), *session.update()
+
+        def chosen(session: Session | None, event: gr.EventData) -> tuple[Any, ...]:
+            run = str(event.run)
+            session = session or Session(runs_dir)
+            session.choose(run)
+            return {"run": run}, session, *session.update()
+
+        def started(session: Session | None, event: gr.EventData) -> tuple[Any, ...]:
+            return gr.Tabs(selected="monitor"), *chosen(session, event)
+
+        def requested(kind: Kind) -> Any:
+            def ask(session: Session | None) -> tuple[Any, ...]:
+                if session is None or session.run is None:
+                    return gr.skip(), *[gr.skip()] * len(PARTS)
+                gr.Info(monitor_page.ask(session.run, kind), duration=6)
+                return session, *session.update()
+
+            return ask
+
+        def resumed(session: Session | None) -> tuple[Any, ...]:
+            if session is None or session.run is None:
+                return gr.skip(), *[gr.skip()] * len(PARTS)
+            gr.Info(monitor_page.resume(session.run), duration=6)
+            return session, *session.update()
+
+        app.load(opened, preferences, follow, **quiet)
+        timer.tick(tick, [session_state, preferences], follow, **quiet)
+        bar.choose(chosen, session_state, [preferences, *follow], **quiet)
+        train.started(started, session_state, [pages, preferences, *follow], **quiet)
+        bar.stop(requested("stop_and_save"), session_state, follow, **quiet)
+        bar.stop_now(requested("stop_now"), session_state, follow, **quiet)
+        monitor.top.save_now(requested("save_now"), session_state, follow, **quiet)
+        monitor.top.sample_now(requested("sample_now"), session_state, follow, **quiet)
+        monitor.top.resume(resumed, session_state, follow, **quiet)
+    return app
+
+
+def _wanted(seen: dict[str, Any] | None) -> str | None:
+    run = seen.get("run") if isinstance(seen, dict) else None
+    return run if isinstance(run, str) else None
+
+
+def prepare_embedded_clips(runs_dir: Path) -> threading.Thread:
+    """Render the embedded clips in the background, so that their pictures are there when the page asks for them."""
+
+    def prepare() -> None:
+        try:
+            embedded_clips(runs_dir.absolute())
+        except OSError as error:  # the page says so too, where the clips are shown
+            log.warning("the embedded clips were not rendered: %s", error)
+
+    thread = threading.Thread(target=prepare, name="embedded-clips", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,175 @@
+"""What one page session knows about the run it looks at: reads only what is new since the last look."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardfl_app.runs.control import receipts
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.jsonlines import JsonLinesReader, Record
+from rewardfl_app.runs.metrics import MetricsReader, current
+from rewardfl_app.runs.samples import Sample, list_references, list_samples
+from rewardfl_app.supervisor.supervisor import RunState, state
+
+LOG_BYTES = 16_000
+LOG_LINES = 80
+NUM_EVENTS = 60
+
+# (modification time in ns, size) of a file or folder, None when it does not exist.
+Stamp = tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Which parts are new since the look before."""
+
+    state: bool = False
+    metrics: bool = False
+    events: bool = False
+    samples: bool = False
+    log: bool = False
+
+    @property
+    def anything(self) -> bool:
+        """Whether any part is new."""
+        return self.state or self.metrics or self.events or self.samples or self.log
+
+
+class RunView:
+    """A run folder followed in time. Call `look`, then read the attributes."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.name: str = str((read_json(run.run_info) or {}).get("name") or run.id)
+        self.state: RunState = state(run)
+        self.records: list[Record] = []
+        self.events: list[Record] = []
+        self.samples: dict[int, list[Sample]] = {}
+        self.references: dict[str, Sample] = {}
+        self.log_tail: str = ""
+        self.receipts: list[Record] = []
+        self._raw: list[Record] = []
+        self._metrics = MetricsReader(run.metrics)
+        self._events = JsonLinesReader(run.events)
+        self._metrics_restarts = 0
+        self._events_restarts = 0
+        self._sample_stamps: object = None
+        self._log_stamp: Stamp = None
+        self._receipt_stamp: Stamp = None
+        self._first = True
+
+    def look(self) -> Changed:
+        """Read what was written since the last call. The first call reports every part as new."""
+        changed = Changed(
+            state=self._look_at_state(),
+            metrics=self._look_at_metrics(),
+            events=self._look_at_events(),
+            samples=self._look_at_samples(),
+            log=self._look_at_log(),
+        )
+        if self._first:
+            self._first = False
+            return Changed(True, True, True, True, True)
+        return changed
+
+    def _look_at_state(self) -> bool:
+        stamp = _stamp(self.run.control_ack)
+        received = stamp != self._receipt_stamp
+        if received:
+            self._receipt_stamp = stamp
+            self.receipts = receipts(self.run)
+        before, self.state = self.state, state(self.run)
+        return received or before != self.state
+
+    def _look_at_metrics(self) -> bool:
+        new = self._metrics.read_new()
+        restarted = self._metrics.restarts != self._metrics_restarts
+        self._metrics_restarts = self._metrics.restarts
+        if restarted:
+            self._raw = []
+        if new or restarted:
+            self._raw.extend(new)
+            self.records = current(self._raw)
+        return bool(new) or restarted
+
+    def _look_at_events(self) -> bool:
+        new = self._events.read_new()
+        restarted = self._events.restarts != self._events_restarts
+        self._events_restarts = self._events.restarts
+        if restarted:
+            self.events = []
+        self.events.extend(new)
+        return bool(new) or restarted
+
+    def _look_at_samples(self) -> bool:
+        stamps = sample_stamps(self.run.samples)
+        if stamps == self._sample_stamps:
+            return False
+        self._sample_stamps = stamps
+        self.samples = list_samples(self.run)
+        self.references = list_references(self.run)
+        return True
+
+    def _look_at_log(self) -> bool:
+        stamp = _stamp(self.run.log)
+        if stamp == self._log_stamp:
+            return False
+        self._log_stamp = stamp
+        self.log_tail = tail(self.run.log)
+        return True
+
+    @property
+    def newest_step(self) -> int | None:
+        """Step of the newest complete samples, 0 for the untrained model, None when there are none."""
+        return max(self.samples) if self.samples else None
+
+
+def sample_stamps(samples: Path) -> object:
+    """A value that differs once a sample was completed: the groups, and the files of the groups still being written.
+
+    Only the reference, the baseline and the newest step are looked into, so the cost does not grow with the length of the run.
+    """
+    try:
+        groups = sorted(entry.name for entry in os.scandir(samples) if entry.is_dir())
+    except FileNotFoundError:
+        return None
+    open_groups = [name for name in groups if not name.startswith("step_")] + groups[-1:]
+    complete = tuple(
+        (name, sum((child / "faces.json").is_file() for child in (samples / name).iterdir())) for name in open_groups
+    )
+    return tuple(groups), complete
+
+
+def tail(path: Path, num_bytes: int = LOG_BYTES, num_lines: int = LOG_LINES) -> str:
+    """The last lines of a text file; "" when it does not exist. Progress bars (carriage returns) show their last state."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - num_bytes))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    if size > num_bytes:
+        lines = lines[1:]  # cut in the middle
+    return "\n".join(lines[-num_lines:]).strip("\n")
+
+
+def newest_events(events: list[Record], limit: int = NUM_EVENTS) -> list[dict[str, Any]]:
+    """The newest events first, as {time, kind, message}."""
+    return [
+        {"time": event.get("time"), "kind": str(event.get("kind", "")), "message": str(event.get("message", ""))}
+        for event in reversed(events[-limit:])
+    ]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size

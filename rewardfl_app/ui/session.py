@@ -1,0 +1,69 @@
+"""One open page: the run it looks at and what it has been sent, so that a tick sends only what is new."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.registry import list_runs
+from rewardfl_app.ui import compare_page, header, monitor_page
+from rewardfl_app.ui.run_view import Changed, RunView
+
+# The components a tick may change, in the order of its outputs.
+PARTS = ("header", "top", "curves", "sample", "activity", "compare")
+
+
+class Session:
+    """State of one page on the server; it can be thrown away at any time and is then built again from the run folder."""
+
+    def __init__(self, runs_dir: Path, wanted: str | None = None) -> None:
+        self._runs_dir = runs_dir
+        self._runs = header.RunList(runs_dir)
+        self._wanted = wanted
+        self._view: RunView | None = None
+        self._sent: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def run(self) -> RunFolder | None:
+        """The run that is looked at."""
+        return self._view.run if self._view else None
+
+    def choose(self, run_id: str | None) -> None:
+        """Look at another run from the next update on; an id that is no run is ignored."""
+        with self._lock:
+            self._wanted = run_id
+
+    def update(self) -> tuple[Any, ...]:
+        """New values of PARTS, `gr.skip()` where nothing changed."""
+        with self._lock:
+            return tuple(self._news(name, make) for name, make in self._stale_parts().items())
+
+    def _stale_parts(self) -> dict[str, Any]:
+        """For each part its payload, or None when nothing it shows can have changed."""
+        rows = self._runs.rows()
+        chosen = header.choose(rows, self._wanted)
+        if chosen != (self._view.run.id if self._view else None):
+            run = next((run for run in list_runs(self._runs_dir) if run.id == chosen), None)
+            self._view = RunView(run) if run else None
+        view = self._view
+        changed = view.look() if view else Changed(*[not self._sent] * 5)
+        state, metrics = changed.state, changed.metrics
+        return {
+            "header": header.payload(rows, view),
+            "top": monitor_page.top_payload(view) if state or metrics or changed.samples or changed.events else None,
+            "curves": monitor_page.charts_payload(view) if metrics or changed.events else None,
+            "sample": monitor_page.sample_payload(view, self._runs_dir) if changed.samples else None,
+            "activity": monitor_page.activity_payload(view) if changed.events or changed.log else None,
+            "compare": compare_page.page_payload(view) if changed.samples or state else None,
+        }
+
+    def _news(self, name: str, value: Any) -> Any:
+        if value is None or self._sent.get(name) == value:
+            return gr.skip()
+        self._sent[name] = value
+        return value
