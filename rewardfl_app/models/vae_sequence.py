@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, patchify, unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanResidualBlock, patchify, unpatchify
 from torch import Tensor
 
+from rewardfl_app.models.norm_silu import norm_silu
+
 if TYPE_CHECKING:
-    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanMidBlock
 
 
 def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
@@ -29,20 +31,20 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
 def decode_raw(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """`AutoencoderKLWan._decode` without its clamp: latents in the VAE's own scale, in the VAE's dtype."""
     decoder = vae.decoder
-    x = decoder.conv_in(vae.post_quant_conv(_fast_layout(latents)))
-    x = decoder.mid_block(x)
+    x = decoder.conv_in(_fast_layout(vae.post_quant_conv(latents)))
+    x = _middle(decoder.mid_block, x)
     for block in decoder.up_blocks:
         shortcut = getattr(block, "avg_shortcut", None)
         skipped = shortcut(x, first_chunk=True) if shortcut is not None else None
         for resnet in block.resnets:
-            x = resnet(x)
+            x = _residual(resnet, x)
         upsamplers = getattr(block, "upsamplers", None)
         upsampler = upsamplers[0] if upsamplers is not None else getattr(block, "upsampler", None)
         if upsampler is not None:
             x = _upsample(upsampler, x)
         if skipped is not None:
             x = x + skipped
-    x = decoder.conv_out(decoder.nonlinearity(decoder.norm_out(x)))
+    x = decoder.conv_out(norm_silu(decoder.norm_out, x))
     return unpatchify(x, patch_size=vae.config.patch_size) if vae.config.patch_size is not None else x
 
 
@@ -61,9 +63,12 @@ def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     x = patchify(video, patch_size=vae.config.patch_size) if vae.config.patch_size is not None else video
     x = encoder.conv_in(_fast_layout(x))
     for layer in encoder.down_blocks:
-        x = _downsample(layer, x) if isinstance(layer, WanResample) else layer(x)
-    x = encoder.mid_block(x)
-    x = encoder.conv_out(encoder.nonlinearity(encoder.norm_out(x)))
+        if isinstance(layer, WanResample):
+            x = _downsample(layer, x)
+        else:
+            x = _residual(layer, x) if isinstance(layer, WanResidualBlock) else layer(x)
+    x = _middle(encoder.mid_block, x)
+    x = encoder.conv_out(norm_silu(encoder.norm_out, x))
     return vae.quant_conv(x)
 
 
@@ -85,6 +90,18 @@ def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.tensor(vae.config.latents_std, device=like.device, dtype=like.dtype).view(shape)
 
 
+def _middle(block: WanMidBlock, x: Tensor) -> Tensor:
+    x = _residual(block.resnets[0], x)
+    for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
+        x = _residual(resnet, attention(x))
+    return x
+
+
+def _residual(block: WanResidualBlock, x: Tensor) -> Tensor:
+    hidden = block.conv1(norm_silu(block.norm1, x))
+    return block.conv2(norm_silu(block.norm2, hidden)) + block.conv_shortcut(x)
+
+
 def _fast_layout(x: Tensor) -> Tensor:
     # float32 Conv3d on a CPU at batch 1 takes a path several times slower in the usual layout
     return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
@@ -95,7 +112,7 @@ def _upsample(layer: WanResample, x: Tensor) -> Tensor:
         first, rest = x[:, :, :1], x[:, :, 1:]
         if rest.shape[2]:
             batch, channels, frames, height, width = rest.shape
-            pairs = layer.time_conv(rest).reshape(batch, 2, channels, frames, height, width)
+            pairs = layer.time_conv(_fast_layout(rest)).reshape(batch, 2, channels, frames, height, width)
             rest = torch.stack((pairs[:, 0], pairs[:, 1]), 3).reshape(batch, channels, 2 * frames, height, width)
             x = _fast_layout(torch.cat([first, rest], dim=2))
     return _each_frame(layer, x)
