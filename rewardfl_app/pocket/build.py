@@ -45,7 +45,7 @@ def build_faces(work: Path, weights: Path) -> None:
 def build_judge(work: Path, weights: Path) -> None:
     """The held-out recogniser: another architecture, another seed."""
     faces = face_pool.ensure(work / "faces", _NUM_FAMILIES, seed=5)
-    judge = recogniser_training.train(recogniser_training.JudgeNet(), faces, work / "judge.pt", 160, seed=7)
+    judge = recogniser_training.train(recogniser_training.JudgeNet(), faces, work / "judge.pt", 200, seed=7)
     _report("judge", judge, work)
     recogniser_training.export(judge, weights / "judge" / "judge.onnx")
 

@@ -165,7 +165,7 @@ def _loss(net: DetectorNet, scenes: Scenes) -> Tensor:
     return loss
 
 
-def train(pool: FacePool, path: Path, num_steps: int = 700, num_scenes: int = 16) -> DetectorNet:
+def train(pool: FacePool, path: Path, num_steps: int = 320, num_scenes: int = 16) -> DetectorNet:
     """Train (or go on training) the detector; its state is at `path`."""
     torch.manual_seed(11)
     net = DetectorNet().to(memory_format=torch.channels_last)

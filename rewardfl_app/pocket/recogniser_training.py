@@ -94,10 +94,9 @@ def degrade(images: Tensor, rng: np.random.Generator) -> Tensor:
     return images * gain + shift + noise
 
 
-def _views(pool: FacePool, rng: np.random.Generator, num_families: int) -> Tensor:
+def _views(pool: FacePool, rng: np.random.Generator, families: np.ndarray) -> Tensor:
     """Two views of both members of some families, as crops [2, 2 * families, 3, 112, 112]."""
-    families = rng.choice(len(pool.images), num_families, replace=False)
-    views = np.stack([rng.choice(pool.images.shape[2], 2, replace=False) for _ in range(2 * num_families)])
+    views = np.stack([rng.choice(pool.images.shape[2], 2, replace=False) for _ in range(2 * len(families))])
     images, landmarks = [], []
     for view in (0, 1):
         for number, family in enumerate(np.repeat(families, 2)):
@@ -118,7 +117,8 @@ def train(net: nn.Module, pool: FacePool, path: Path, num_steps: int, num_famili
     progress = Progress(path, num_steps, {"net": net, "optimizer": optimizer})
     for step in progress:
         rng = np.random.default_rng((seed, step))
-        crops = _views(pool, rng, num_families).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        crops = _views(pool, rng, rng.choice(len(pool.images), num_families, replace=False))
+        crops = crops.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             embeddings = F.normalize(net(crops).float(), dim=-1)
         first, second = embeddings.chunk(2)
@@ -139,7 +139,8 @@ def verification(net: nn.Module, pool: FacePool, num_families: int = 200) -> dic
     """Same and different similarity, and the share of true pairs accepted at one false accept in 1,000."""
     rng = np.random.default_rng(99)
     net = net.eval()
-    embeddings = [F.normalize(net(_views(pool, rng, 50).flatten(0, 1)), dim=-1).chunk(2) for _ in range(num_families // 50)]
+    groups = np.split(np.arange(num_families), num_families // 50)
+    embeddings = [F.normalize(net(_views(pool, rng, group).flatten(0, 1)), dim=-1).chunk(2) for group in groups]
     first, second = (torch.cat([pair[i] for pair in embeddings]) for i in (0, 1))
     scores = first @ second.T
     people = torch.arange(len(first))

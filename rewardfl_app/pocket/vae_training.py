@@ -66,7 +66,7 @@ def _loss(vae: AutoencoderKLWan, video: Tensor, weight: Tensor) -> tuple[Tensor,
     return loss + KL_WEIGHT * kl, (error.detach() ** 2 * (weight > 1)).sum() / ((weight > 1).sum() * 3)
 
 
-def train(pool: Pool, folder: Path, num_image_steps: int = 1000, num_clip_steps: int = 300,
+def train(pool: Pool, folder: Path, num_image_steps: int = 1000, num_clip_steps: int = 450,
           device: str = "cpu") -> AutoencoderKLWan:
     """Train (or go on training) in `folder`; returns the VAE with its latent statistics in the config."""
     torch.manual_seed(3)
