@@ -1,4 +1,5 @@
-"""Before against after on the same evaluation samples: pairs of videos, differences with their uncertainty, and what they mean.
+"""Before against after on the same evaluation samples: pairs of videos, differences with their uncertainty, and what
+they mean.
 
 Works on the samples of run folders alone; no weights are loaded.
 """
@@ -63,7 +64,8 @@ class Comparison:
 
 def mean_change(before: Sequence[float | None], after: Sequence[float | None]) -> Change | None:
     """Paired change of a measure, over the pairs where both values are numbers; None when there are none."""
-    both = [(b, a) for b, a in zip(before, after, strict=True) if _is_number(b) and _is_number(a)]
+    values = zip(map(_number, before), map(_number, after), strict=True)
+    both = [(b, a) for b, a in values if b is not None and a is not None]
     if not both:
         return None
     count = len(both)
@@ -82,28 +84,40 @@ def verdict(changes: dict[str, Change | None]) -> dict[str, str]:
     """{tone: good | warning | neutral, sentence}: what the changes of reward, judge and motion say together."""
     reward, judge, motion = (changes.get(name) for name in ("reward", "judge", "motion"))
     if reward is None:
-        return {"tone": "neutral", "sentence": "No face was scored on both sides, so nothing can be said about the change."}
+        return {
+            "tone": "neutral",
+            "sentence": "No face was scored on both sides, so nothing can be said about the change.",
+        }
     kept = motion.after / motion.before if motion is not None and motion.before > 0 else None
     moves = "" if kept is None else f" The face keeps {kept:.0%} of its motion."
     if reward.direction < 0:
         return {"tone": "warning", "sentence": f"The reward fell.{moves}"}
     if reward.direction == 0:
         many = f"{reward.num_pairs} samples" if reward.num_pairs > 1 else "a single sample"
-        return {"tone": "neutral", "sentence": f"No clear change: with {many}, the reward's difference may be chance.{moves}"}
+        return {
+            "tone": "neutral",
+            "sentence": f"No clear change: with {many}, the reward's difference may be chance.{moves}",
+        }
     if kept is not None and kept < MOTION_KEPT:
         return {
             "tone": "warning",
-            "sentence": f"The reward rose, but only {kept:.0%} of the motion is left: a frozen face is not a better one.",
+            "sentence": f"The reward rose, but only {kept:.0%} of the motion is left: a frozen face is no better one.",
         }
     if judge is None:
-        return {"tone": "neutral", "sentence": f"The reward rose; no held-out judge was measured, so it may be a cheat.{moves}"}
+        return {
+            "tone": "neutral",
+            "sentence": f"The reward rose; no held-out judge was measured, so it may be a cheat.{moves}",
+        }
     if judge.direction <= 0:
         return {
             "tone": "warning",
-            "sentence": "The reward rose, but the judge, which was not trained on, does not confirm it: this may be a cheat on the "
-            f"training recogniser.{moves}",
+            "sentence": "The reward rose, but the judge, which was not trained on, does not confirm it: this may be a "
+            f"cheat on the training recogniser.{moves}",
         }
-    return {"tone": "good", "sentence": f"The face stays closer to the person, and the judge, which was not trained on, agrees.{moves}"}
+    return {
+        "tone": "good",
+        "sentence": f"The face stays closer to the person, and the judge, which was not trained on, agrees.{moves}",
+    }
 
 
 def summarise(before: Side, after: Side, found: Sequence[Pair]) -> dict[str, Any]:
@@ -128,7 +142,8 @@ def summarise(before: Side, after: Side, found: Sequence[Pair]) -> dict[str, Any
 def build(before: Side, after: Side, out: Path) -> Comparison:
     """Write side_by_side.mp4, report.json and report.html (one file, no network) into `out`.
 
-    Raises CompareError when the sides share no sample or `out` cannot be written, VideoError when a video cannot be read.
+    Raises CompareError when the sides share no sample or `out` cannot be written, VideoError when a video cannot be
+    read.
     """
     found = pairs(before, after)
     report = summarise(before, after, found)
@@ -144,10 +159,14 @@ def build(before: Side, after: Side, out: Path) -> Comparison:
 
 
 def _sample_row(pair: Pair) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": pair.name, "prompt": pair.after_faces.get("prompt"), "seed": pair.after_faces.get("seed")}
+    row: dict[str, Any] = {
+        "name": pair.name,
+        "prompt": pair.after_faces.get("prompt"),
+        "seed": pair.after_faces.get("seed"),
+    }
     for name in MEASURES:
-        b, a = pair.before_faces.get(name), pair.after_faces.get(name)
-        delta = a - b if _is_number(a) and _is_number(b) else None
+        b, a = _number(pair.before_faces.get(name)), _number(pair.after_faces.get(name))
+        delta = None if a is None or b is None else a - b
         row[name] = {"before": b, "after": a, "delta": delta}
     return row
 
@@ -157,12 +176,17 @@ def _describe(part: Side) -> dict[str, Any]:
     return {"run": part.run.id, "name": info.get("name") or part.run.id, "step": part.step, "label": part.label}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: object) -> float | None:
+    """The value if it is a finite number, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _t95(degrees: int) -> float:
-    """Two-sided 95% quantile of Student's t; beyond the table by its expansion around the normal one (error below 1e-4)."""
+    """Two-sided 95% quantile of Student's t; beyond the table by its expansion around the normal one (error below
+    1e-4).
+    """
     if degrees <= len(_T95):
         return _T95[degrees - 1]
     return _Z95 + (_Z95**3 + _Z95) / (4 * degrees) + (5 * _Z95**5 + 16 * _Z95**3 + 3 * _Z95) / (96 * degrees**2)

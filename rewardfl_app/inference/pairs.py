@@ -47,7 +47,9 @@ def side(run: RunFolder, step: int | None = None) -> Side:
     if step is None:
         step = max(found, default=BASELINE_STEP)
         if step == BASELINE_STEP:
-            raise CompareError(f"Run {run.id} has no samples after training yet: there is nothing to compare with its base model.")
+            raise CompareError(
+                f"Run {run.id} has no samples after training yet: there is nothing to compare with its base model."
+            )
     if step not in found:
         steps = ", ".join(str(known) for known in found) or "none"
         raise CompareError(f"Run {run.id} has no samples of step {step}; it has those of steps: {steps}.")
@@ -55,7 +57,10 @@ def side(run: RunFolder, step: int | None = None) -> Side:
 
 
 def pairs(before: Side, after: Side) -> list[Pair]:
-    """The samples that both sides made from the same prompt and seed, by name. Raises CompareError when there are none."""
+    """The samples that both sides made from the same prompt and seed, by name.
+
+    Raises CompareError when there are none.
+    """
     found = []
     for name in sorted(before.samples.keys() & after.samples.keys()):
         pair = Pair(
@@ -69,7 +74,7 @@ def pairs(before: Side, after: Side) -> list[Pair]:
             found.append(pair)
     if not found:
         raise CompareError(
-            f"{before.run.id} ({before.label}) and {after.run.id} ({after.label}) have no sample with the same prompt and seed: "
-            "only runs with the same evaluation settings can be compared."
+            f"{before.run.id} ({before.label}) and {after.run.id} ({after.label}) have no sample with the same prompt "
+            "and seed: only runs with the same evaluation settings can be compared."
         )
     return found

@@ -1,4 +1,4 @@
-"""report.html of a comparison: one file that opens offline, with the videos inside; every text from outside is escaped."""
+"""report.html of a comparison: one file that opens offline, videos inside; every text from outside is escaped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _TEMPLATE = Path(__file__).with_name("report_page.html")
 
 
 def write_page(path: Path, report: dict[str, Any], pairs: Sequence[Pair]) -> None:
-    """Write the page of a report (the content of report.json). Raises OSError, and VideoError for a video that cannot be read."""
+    """Write the page of a report (the content of report.json).
+
+    Raises OSError, and VideoError for a video that cannot be read.
+    """
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     before, after = report["before"], report["after"]
     same_run = before["run"] == after["run"]
@@ -36,7 +39,9 @@ def write_page(path: Path, report: dict[str, Any], pairs: Sequence[Pair]) -> Non
         num_samples=escape(_count(report["num_samples"])),
         tone=escape(report["verdict"]["tone"]),
         sentence=escape(report["verdict"]["sentence"]),
-        tiles="\n".join(_tile(report["mean"].get(name), title, unit, digits, note) for name, title, unit, digits, note in TILES),
+        tiles="\n".join(
+            _tile(report["mean"].get(name), title, unit, digits, note) for name, title, unit, digits, note in TILES
+        ),
         charts="\n".join(_chart(report, name, title, unit, digits) for name, title, unit, digits, _ in TILES),
         samples="\n".join(_sample(row, pair) for row, pair in zip(report["samples"], pairs, strict=True)),
         method=escape(report["method"]),
@@ -60,7 +65,8 @@ def _tile(change: dict[str, Any] | None, title: str, unit: str, digits: int, not
     return (
         f'<div class="tile {kind}"><h3>{title}</h3>'
         f'<p class="delta">{_signed(change["delta"], digits)}<small>{unit}</small></p>'
-        f'<p class="from">{change["before"]:.{digits}f} <span>&rarr;</span> <b>{change["after"]:.{digits}f}</b>{unit}</p>'
+        f'<p class="from">{change["before"]:.{digits}f} <span>&rarr;</span> '
+        f"<b>{change['after']:.{digits}f}</b>{unit}</p>"
         f"{interval_bar(change['delta'], low, high)}"
         f'<p class="spread">{spread}</p><p class="note">{escape(note)}</p></div>'
     )
@@ -80,8 +86,8 @@ def _chart(report: dict[str, Any], name: str, title: str, unit: str, digits: int
 
 def _sample(row: dict[str, Any], pair: Pair) -> str:
     values = "".join(
-        f"<tr><th>{title}</th><td>{_value(row[name]['before'], digits)}</td><td>{_value(row[name]['after'], digits)}</td>"
-        f"<td>{_signed(row[name]['delta'], digits)}</td></tr>"
+        f"<tr><th>{title}</th><td>{_value(row[name]['before'], digits)}</td>"
+        f"<td>{_value(row[name]['after'], digits)}</td><td>{_signed(row[name]['delta'], digits)}</td></tr>"
         for name, title, _, digits, _ in TILES
     )
     chart = similarity_chart(_similarities(pair.before_faces), _similarities(pair.after_faces))

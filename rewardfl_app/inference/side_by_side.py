@@ -24,7 +24,10 @@ _MARGIN, _GAP, _TITLE, _FOOTER = 24, 16, 56, 60
 
 
 def write_side_by_side(path: Path, pairs: Sequence[Pair], before_label: str, after_label: str) -> None:
-    """Write the film of all pairs as H.264. Raises VideoError when one of the videos cannot be read or the film not written."""
+    """Write the film of all pairs as H.264.
+
+    Raises VideoError when one of the videos cannot be read or the film not written.
+    """
     infos = [video.probe(sample.video) for pair in pairs for sample in (pair.before, pair.after)]
     lengths = [min(infos[i].num_frames, infos[i + 1].num_frames) for i in range(0, len(infos), 2)]
     pane = _pane_size(max(info.height for info in infos), max(info.width for info in infos), sum(lengths))
@@ -36,7 +39,10 @@ def write_side_by_side(path: Path, pairs: Sequence[Pair], before_label: str, aft
 
 
 def write_pair(path: Path, pair: Pair, gap: int = 4) -> None:
-    """Write one pair, before | after, in its own size and without captions; `gap` in pixels, even. Raises VideoError."""
+    """Write one pair, before | after, in its own size and without captions; `gap` in pixels, even.
+
+    Raises VideoError.
+    """
     before, after = read_pair(pair)
     height = max(before.shape[1], after.shape[1])
     space = np.full((len(before), height, gap, 3), BACKGROUND, dtype=np.uint8)

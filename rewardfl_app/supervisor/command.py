@@ -15,10 +15,11 @@ TRAINER_VARIABLE = "REWARDFL_TRAINER"
 
 
 def train_command(run: RunFolder, num_processes: int, port: int | None = None) -> list[str]:
-    """Argument list that trains `run`: the trainer itself for one process, DeepSpeed's launcher (meeting on `port`) for more.
+    """Argument list that trains `run`: the trainer itself for one process, DeepSpeed's launcher (meeting on `port`) for
+    more.
 
-    The environment variable REWARDFL_TRAINER holds another command to run instead (the run folder is appended), which is how the
-    tests put a small stand-in where the trainer is.
+    The environment variable REWARDFL_TRAINER holds another command to run instead (the run folder is appended), which
+    is how the tests put a small stand-in where the trainer is.
     """
     if num_processes < 1:
         raise ValueError(f"num_processes must be at least 1, got {num_processes}")

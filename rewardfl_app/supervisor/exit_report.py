@@ -1,7 +1,7 @@
 """What became of a run, in words: {cause, sentence, next step} for every way the trainer can end.
 
-The trainer's own account (failure.json) comes first, because only it knows the row or the file. What the trainer could not write
-itself is read from the return code and the end of the log. What neither explains is called unknown.
+The trainer's own account (failure.json) comes first, because only it knows the row or the file. What the trainer could
+not write itself is read from the return code and the end of the log. What neither explains is called unknown.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ NEXT_STEP: dict[str, str] = {
     STOPPED: "Resume to continue from the last checkpoint, or compare what there is.",
     OUT_OF_GPU_MEMORY: (
         "Lower data.num_frames, data.max_pixels or train.per_device_train_batch_size (raise "
-        "train.gradient_accumulation_steps instead), take fewer gradient steps (a higher sampling.mid_timestep), or turn on "
-        "model.use_gradient_checkpointing_offload; then start again."
+        "train.gradient_accumulation_steps instead), take fewer gradient steps (a higher sampling.mid_timestep), or "
+        "turn on model.use_gradient_checkpointing_offload; then start again."
     ),
     OUT_OF_HOST_MEMORY: (
         "Free memory on this machine or lower what is kept there: deepspeed.offload_optimizer and "
@@ -61,7 +61,8 @@ _DISK = re.compile(r"No space left on device|Errno 28|Disk quota exceeded|Errno 
 _NON_FINITE = re.compile(r"non-finite|not finite|NonFinite", re.IGNORECASE)
 _DATA_ERROR = re.compile(r"^(?:[\w.]+\.)?(?:DataError|VideoError): (.+)$", re.MULTILINE)
 _WEIGHTS_ERROR = re.compile(
-    r"^(?:[\w.]+\.)?((?:PackError|WeightsError|SafetensorError): .+|.*(?:size mismatch for|[Mm]issing key|[Uu]nexpected key).+)$",
+    r"^(?:[\w.]+\.)?("
+    r"(?:PackError|WeightsError|SafetensorError): .+|.*(?:size mismatch for|[Mm]issing key|[Uu]nexpected key).+)$",
     re.MULTILINE,
 )
 _LAST_EXCEPTION = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b.*)$", re.MULTILINE)
@@ -97,10 +98,10 @@ def explain(
 ) -> ExitReport:
     """Explain how a trainer ended.
 
-    return_code: as subprocess reports it, negative for a signal. failure: failure.json, if the trainer wrote one. log_tail: the
-    end of train.log. final_state, step, total, phase: the last status. stop_asked: kind of the stop request that was made
-    (stop_and_save or stop_now). out_of_memory_kill: the kernel counted an out-of-memory kill meanwhile. ended_by_wrapper: the
-    wrapper itself sent the signals (the later stages of a stop).
+    return_code: as subprocess reports it, negative for a signal. failure: failure.json, if the trainer wrote one.
+    log_tail: the end of train.log. final_state, step, total, phase: the last status. stop_asked: kind of the stop
+    request that was made (stop_and_save or stop_now). out_of_memory_kill: the kernel counted an out-of-memory kill
+    meanwhile. ended_by_wrapper: the wrapper itself sent the signals (the later stages of a stop).
     """
     code = _real_return_code(return_code, log_tail)
     name = _signal_name(code)
@@ -149,7 +150,9 @@ def _from_log(code: int, log_tail: str, where: str) -> tuple[str, str]:
 def lost(step: int | None = None, total: int | None = None) -> dict[str, object]:
     """The account of a run whose processes are gone without an exit.json, in exit.json's form (return_code is None)."""
     where = f" at step {step} of {total}" if step is not None and total else ""
-    sentence = f"The run's process is gone{where} and left no word: the machine was restarted, or the process was killed."
+    sentence = (
+        f"The run's process is gone{where} and left no word: the machine was restarted, or the process was killed."
+    )
     return {"return_code": None, "signal": None, "cause": LOST, "sentence": sentence, "next_step": NEXT_STEP[LOST]}
 
 
@@ -175,8 +178,8 @@ def _signal_sentence(code: int, name: str, where: str, ended_by_wrapper: bool) -
         return f"The run was told to end by a signal from outside{where}, as a shutdown of the machine sends it."
     if code == -signal.SIGKILL:
         return (
-            f"The trainer was killed from outside ({name}){where}. The system does that when its memory runs out, but no sign of "
-            "that was found."
+            f"The trainer was killed from outside ({name}){where}. The system does that when its memory runs out, but "
+            "no sign of that was found."
         )
     if code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE):
         return f"The trainer crashed in native code ({name}){where}."

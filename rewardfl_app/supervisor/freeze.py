@@ -1,7 +1,8 @@
-"""Make a configuration complete before it is frozen into a run: absolute paths, and the files of the embedded model family.
+"""Make a configuration complete before it is frozen into a run: absolute paths, and the files of the embedded model
+family.
 
-Only here are the embedded files put in: everything that reads the frozen configuration finds plain paths and treats the embedded
-family like any other.
+Only here are the embedded files put in: everything that reads the frozen configuration finds plain paths and treats the
+embedded family like any other.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EMBEDDED_DATA_FOLDER = ".pocket_data"
 
 
 def absolute_paths(config: Config) -> Config:
-    """The configuration with every path made absolute, relative ones from the current folder; `~` is the home folder."""
+    """The configuration with every path made absolute (from the current folder); `~` is the home folder."""
     return _updated(config, {name: _absolute_section(getattr(config, name)) for name in type(config).model_fields})
 
 
@@ -50,7 +51,10 @@ def with_embedded_scorers(config: Config) -> Config:
 
 
 def with_embedded_data(config: Config, runs_dir: Path) -> Config:
-    """Fill in the embedded clips where the configuration names none, rendering them once into runs_dir. Raises OSError."""
+    """Fill in the embedded clips where the configuration names none, rendering them once into runs_dir.
+
+    Raises OSError.
+    """
     if not uses_embedded_data(config):
         return config
     training, evaluation = pocket_data.ensure(runs_dir / EMBEDDED_DATA_FOLDER)
@@ -67,7 +71,10 @@ def with_embedded_models(config: Config, run: RunFolder) -> Config:
         return config
     parts = ("transformer", "transformer_2", "text_encoder", "vae")
     write_json_atomic(run.model_paths, [str(paths.WAN / part) for part in parts])
-    chosen = {"model_paths": str(run.model_paths), "tokenizer_path": config.model.tokenizer_path or str(paths.WAN / "tokenizer")}
+    chosen = {
+        "model_paths": str(run.model_paths),
+        "tokenizer_path": config.model.tokenizer_path or str(paths.WAN / "tokenizer"),
+    }
     return _updated(config, {"model": _updated(config.model, chosen)})
 
 

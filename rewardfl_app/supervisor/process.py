@@ -1,7 +1,7 @@
 """Operating-system processes: start one detached, tell whether it is still the same one, and end a whole group.
 
-A process is identified by its id, its start time and the boot id of the machine, so that a process id that is used again by
-another program is never mistaken for the run. Reads /proc, so Linux only.
+A process is identified by its id, its start time and the boot id of the machine, so that a process id that is used
+again by another program is never mistaken for the run. Reads /proc, so Linux only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def boot_id() -> str:
 
 
 def _stat_fields(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the state on (index 0 = state, 2 = group, 3 = session, 19 = start time), or None if gone."""
+    """Fields of /proc/PID/stat from the state on (index 0 = state, 2 = group, 3 = session, 19 = start time), or None if
+    gone.
+    """
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -114,7 +116,8 @@ def end_session(record: Mapping[str, Any], grace_seconds: float, poll_seconds: f
 def start_detached(command: Sequence[str], log: Path, cwd: Path, env: Mapping[str, str] | None = None) -> int:
     """Start `command` in a session of its own, input from /dev/null, output appended to `log`; returns its process id.
 
-    It outlives this process and its terminal. While this process lives, a thread collects its end, so that no zombie stays.
+    It outlives this process and its terminal. While this process lives, a thread collects its end, so that no zombie
+    stays.
     """
     with open(log, "ab") as output:
         child = subprocess.Popen(

@@ -1,9 +1,8 @@
-"""What a run was made of: versions of the packages, git revision, and hashes of the data and the weights, for run.json."""
+"""What a run was made of: versions of the packages, git revision, and hashes of data and weights, for run.json."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import subprocess
 from importlib import metadata
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.config.schema import Config
+from rewardfl_app.models import sources
 from rewardfl_app.supervisor.command import PACKAGE_ROOT
 
 PACKAGES = (
-    "accelerate", "av", "deepspeed", "diffusers", "gradio", "insightface", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "peft",
-    "pillow", "pydantic", "rewardfl-app", "safetensors", "tokenizers", "torch", "transformers",
+    "accelerate", "av", "deepspeed", "diffusers", "gradio", "insightface", "numpy", "onnx", "onnxruntime",
+    "onnxruntime-gpu", "peft", "pillow", "pydantic", "rewardfl-app", "safetensors", "tokenizers", "torch",
+    "transformers",
 )  # fmt: skip
 # Larger files are told apart by size and time of change; hashing 14 billion parameters would take minutes.
 HASHED_BELOW_BYTES = 64 * 2**20
@@ -47,7 +48,9 @@ def versions() -> dict[str, str]:
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:
-    """{revision, changed: whether files differ from it} of the repository whose top is `folder`; None where there is none."""
+    """{revision, changed: whether files differ from it} of the repository whose top is `folder`; None where there is
+    none.
+    """
     if not (folder / ".git").exists():
         return None
     try:
@@ -59,12 +62,17 @@ def git_revision(folder: Path) -> dict[str, Any] | None:
 
 
 def weight_files(config: Config) -> list[Path]:
-    """Every file of weights that the configuration names, sorted, without duplicates; missing ones are left out."""
+    """Every file of weights that the configuration names, sorted, without duplicates; missing ones are left out.
+
+    Raises WeightsError.
+    """
     roots = [Path(path) for path in (config.reward.reward_model_path, config.reward.judge_model_path) if path]
     if config.model.tokenizer_path:
         roots.append(Path(config.model.tokenizer_path))
-    if config.model.model_paths:
-        roots += [path for entry in model_entries(Path(config.model.model_paths)) for path in entry]
+    if config.model.model_paths or config.model.model_id_with_origin_paths:
+        found_sources = sources.resolve(config.model)
+        for part in (found_sources.high_noise, found_sources.low_noise, found_sources.text_encoder, found_sources.vae):
+            roots += [*part.files, *([part.config] if part.config else [])]
     found: set[Path] = set()
     for root in roots:
         if root.is_file():
@@ -72,20 +80,6 @@ def weight_files(config: Config) -> list[Path]:
         elif root.is_dir():
             found.update(path for path in root.rglob("*") if path.suffix in _WEIGHT_SUFFIXES and path.is_file())
     return sorted(found)
-
-
-def model_entries(model_paths: Path) -> list[list[Path]]:
-    """The entries of a model_paths JSON file, each a list of absolute paths (one, or the shards). Raises OSError, ValueError."""
-    content = json.loads(model_paths.read_text(encoding="utf-8"))
-    if not isinstance(content, list):
-        raise ValueError("it must hold a list")
-    entries = []
-    for number, entry in enumerate(content, start=1):
-        names = entry if isinstance(entry, list) else [entry]
-        if not names or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"entry {number} must be a path or a list of paths")
-        entries.append([model_paths.parent / name for name in names])
-    return entries
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Start, resume, stop and watch runs. The page, the notebooks and the command line all come through here.
 
-Nothing of a run lives in the process that calls these functions: they write to the run folder and start a detached wrapper, and any
-later process finds the run again from its folder.
+Nothing of a run lives in the process that calls these functions: they write to the run folder and start a detached
+wrapper, and any later process finds the run again from its folder.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.config import files
+from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.config.schema import Config
-from rewardfl_app.config.validation import ConfigError
 from rewardfl_app.runs import control
 from rewardfl_app.runs.folder import RunError, RunFolder, RunsFolderError, ensure_runs_dir
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -44,7 +44,10 @@ class NotRunning(SupervisorError):
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of a run as its files say and its process confirms. `exit` has the form of exit.json once the run has ended."""
+    """The state of a run as its files say and its process confirms.
+
+    `exit` has the form of exit.json once the run has ended.
+    """
 
     state: str
     step: int
@@ -70,8 +73,8 @@ def start(
 ) -> RunFolder:
     """Start training in a new run folder under runs_dir and return at once.
 
-    parent: id of the run this one was forked from. Raises ConfigError with every problem of the settings, the weight files and
-    the data, and RunsFolderError, both before a run folder is made.
+    parent: id of the run this one was forked from. Raises ConfigError with every problem of the settings, the weight
+    files and the data, and RunsFolderError, both before a run folder is made.
     """
     runs_path = ensure_runs_dir(Path(runs_dir))
     complete = freeze.with_embedded_scorers(freeze.absolute_paths(config))
@@ -97,8 +100,8 @@ def start(
 def resume(run: RunFolder) -> RunFolder:
     """Start the trainer of a stopped, failed or lost run again; it goes on from the last complete checkpoint.
 
-    Raises AlreadyRunning, or SupervisorError when the run is complete, was made on another machine that cannot be asked, or has
-    lost its configuration.
+    Raises AlreadyRunning, or SupervisorError when the run is complete, was made on another machine that cannot be
+    asked, or has lost its configuration.
     """
     with _lock(run):
         now = state(run)
@@ -108,8 +111,8 @@ def resume(run: RunFolder) -> RunFolder:
         if record is not None and not now.is_finished:
             if not process.on_this_machine(record):
                 raise SupervisorError(
-                    f"run {run.id} was started on {record.get('host')}, which cannot be asked from here; resume it there, or delete "
-                    f"{run.process} if that machine no longer runs it"
+                    f"run {run.id} was started on {record.get('host')}, which cannot be asked from here; resume it "
+                    f"there, or delete {run.process} if that machine no longer runs it"
                 )
             raise AlreadyRunning(f"run {run.id} is running ({now.state}); stop it first")
         if not run.config.is_file():
@@ -126,8 +129,8 @@ def resume(run: RunFolder) -> RunFolder:
 def stop(run: RunFolder, now: bool = False) -> str:
     """Ask a run to stop and return the id of the request, to be found again in the receipts.
 
-    It finishes its step, saves a checkpoint and ends; with `now` it ends without saving, by signals if it does not answer (the
-    wrapper sees to that, so the caller need not stay). Raises NotRunning.
+    It finishes its step, saves a checkpoint and ends; with `now` it ends without saving, by signals if it does not
+    answer (the wrapper sees to that, so the caller need not stay). Raises NotRunning.
     """
     current = state(run)
     if current.is_finished:
@@ -162,7 +165,9 @@ def state(run: RunFolder) -> RunState:
 
 
 def wait(run: RunFolder, poll: float = 0.3) -> dict[str, Any]:
-    """Wait until the run has ended and return the content of exit.json (for a lost run, the same form with return_code None)."""
+    """Wait until the run has ended and return the content of exit.json (for a lost run, the same form with return_code
+    None).
+    """
     while True:
         current = state(run)
         if current.exit is not None:
@@ -215,7 +220,9 @@ def _with_data(config: Config, runs_path: Path) -> Config:
 
 
 def _unwritable(runs_path: Path, error: OSError) -> RunsFolderError:
-    return RunsFolderError(f"The runs folder {runs_path} cannot be written ({error.strerror or error}): free it or choose another.")
+    return RunsFolderError(
+        f"The runs folder {runs_path} cannot be written ({error.strerror or error}): free it or choose another."
+    )
 
 
 def _archive_attempt(run: RunFolder) -> None:

@@ -1,8 +1,9 @@
 """The wrapper process of a run: `python -m rewardfl_app.supervisor.wrapper RUN_DIR`.
 
-It starts the trainer, waits, and writes exit.json. It is the only process that has to outlive the page, so everything that must
-happen later happens here: a stop_now request and a signal to the wrapper both end the trainer in stages (the request, which the
-trainer answers at the next step; SIGTERM to its whole process group; SIGKILL to all that is left of the session).
+It starts the trainer, waits, and writes exit.json. It is the only process that has to outlive the page, so everything
+that must happen later happens here: a stop_now request and a signal to the wrapper both end the trainer in stages (the
+request, which the trainer answers at the next step; SIGTERM to its whole process group; SIGKILL to all that is left of
+the session).
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ class _Signals:
 
 
 def run(folder: RunFolder, stages: StopStages | None = None) -> exit_report.ExitReport:
-    """Run the trainer of `folder` to its end and write exit.json. Call it in the main thread of a process of its own."""
+    """Run the trainer of `folder` to its end and write exit.json.
+
+    Call it in the main thread of a process of its own.
+    """
     signals = _Signals()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signals.note)
@@ -129,7 +133,9 @@ def _name_itself(folder: RunFolder) -> None:
     """Make sure process.json names this process, even if the one that started it died before writing it."""
     record = read_json(folder.process)
     if record is None or record.get("pid") != os.getpid():
-        write_json_atomic(folder.process, process.describe(os.getpid(), sys.orig_argv, role="wrapper", started=time.time()))
+        write_json_atomic(
+            folder.process, process.describe(os.getpid(), sys.orig_argv, role="wrapper", started=time.time())
+        )
 
 
 def _num_processes(folder: RunFolder) -> int:
@@ -171,7 +177,9 @@ def _out_of_memory_kills() -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns 0 when the run completed or was stopped as asked, else 1."""
-    parser = argparse.ArgumentParser(prog="rewardfl_app.supervisor.wrapper", description="Run the trainer of a run folder.")
+    parser = argparse.ArgumentParser(
+        prog="rewardfl_app.supervisor.wrapper", description="Run the trainer of a run folder."
+    )
     parser.add_argument("run_dir", type=Path)
     folder = RunFolder(parser.parse_args(arguments).run_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s wrapper %(levelname)s %(message)s")

@@ -172,7 +172,11 @@ def _change(before: float, after: float, spread: float = 0.001) -> compare.Chang
     ("changes", "tone", "words"),
     [
         ({"reward": _change(0.7, 0.8), "judge": _change(0.8, 0.85), "motion": _change(3.0, 2.9)}, "good", "agrees"),
-        ({"reward": _change(0.7, 0.9), "judge": _change(0.8, 0.9), "motion": _change(3.0, 0.9)}, "warning", "30% of the motion"),
+        (
+            {"reward": _change(0.7, 0.9), "judge": _change(0.8, 0.9), "motion": _change(3.0, 0.9)},
+            "warning",
+            "30% of the motion",
+        ),
         ({"reward": _change(0.7, 0.8), "judge": _change(0.8, 0.8), "motion": None}, "warning", "does not confirm"),
         ({"reward": _change(0.7, 0.8), "judge": None, "motion": None}, "neutral", "no held-out judge"),
         ({"reward": _change(0.7, 0.701, 0.1), "judge": None, "motion": None}, "neutral", "may be chance"),

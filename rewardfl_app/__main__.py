@@ -1,0 +1,7 @@
+"""`python -m rewardfl_app`."""
+
+import sys
+
+from rewardfl_app.cli.app import main
+
+sys.exit(main())

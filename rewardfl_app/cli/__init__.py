@@ -1,0 +1,1 @@
+"""The command line: `python -m rewardfl_app COMMAND`, one file per noun."""

@@ -1,0 +1,127 @@
+"""`status`, `runs` and `compare`: what became of runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rewardfl_app.cli import inference_child, options
+from rewardfl_app.cli.progress import evaluation_line
+from rewardfl_app.inference import pairs
+from rewardfl_app.inference.compare import build
+from rewardfl_app.inference.pairs import Side
+from rewardfl_app.runs import checkpoints, registry
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import plain, read_json
+from rewardfl_app.runs.metrics import current, is_evaluation, read_all
+from rewardfl_app.runs.samples import BASELINE_STEP, list_samples
+from rewardfl_app.supervisor import supervisor
+
+
+def status(
+    run: options.RunName,
+    runs_dir: options.RunsDir = options.DEFAULT_RUNS_DIR,
+    as_json: options.AsJson = False,
+) -> int:
+    """Print the state of a run, checked against its process."""
+    row = _describe(registry.find(runs_dir, run))
+    if as_json:
+        typer.echo(json.dumps(plain(row), ensure_ascii=False, indent=1))
+        return 0
+    typer.echo(f"run {row['id']} ({row['name']}) in {row['path']}")
+    typer.echo(
+        f"{row['state']}, step {row['step']} of {row['total']}" + (f": {row['message']}" if row["message"] else "")
+    )
+    if row["exit"] is not None and row["state"] != "completed":
+        typer.echo(f"next: {row['exit']['next_step']}")
+    if row["evaluation"] is not None:
+        typer.echo(evaluation_line(row["evaluation"]))
+    return 0
+
+
+def runs(
+    runs_dir: options.RunsDir = options.DEFAULT_RUNS_DIR,
+    as_json: options.AsJson = False,
+) -> int:
+    """List the runs, newest first."""
+    rows = [_describe(run) for run in registry.list_runs(runs_dir)]
+    if as_json:
+        typer.echo(json.dumps(plain(rows), ensure_ascii=False, indent=1))
+        return 0
+    if not rows:
+        typer.echo(f"no runs in {runs_dir.expanduser().absolute()}")
+        return 0
+    lines = [("RUN", "STATE", "STEP", "REWARD", "JUDGE", "STARTED")]
+    for row in rows:
+        measured = row["evaluation"] or {}
+        started = datetime.fromtimestamp(row["created"]).strftime("%Y-%m-%d %H:%M") if row["created"] else ""
+        progress = f"{row['step']}/{row['total']}"
+        lines.append(
+            (row["id"], row["state"], progress, _change(measured, "reward"), _change(measured, "judge"), started)
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 0
+
+
+def compare(
+    run: options.RunName,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into.", show_default=False)],
+    checkpoint: Annotated[
+        int | None,
+        typer.Option("--checkpoint", metavar="STEP", help="Step to compare [default: the last with samples]."),
+    ] = None,
+    against: Annotated[str, typer.Option("--against", metavar="base|RUN", help="What to compare with.")] = "base",
+    runs_dir: options.RunsDir = options.DEFAULT_RUNS_DIR,
+) -> int:
+    """Write side_by_side.mp4, report.html and report.json: the evaluation videos before and after training."""
+    found = registry.find(runs_dir, run)
+    after = _side(found, checkpoint)
+    before = _side(found, BASELINE_STEP) if against == "base" else _side(registry.find(runs_dir, against), None)
+    made = build(before, after, out.expanduser().absolute())
+    typer.echo(made.report["verdict"]["sentence"])
+    for path in (made.page, made.video, made.json):
+        typer.echo(str(path))
+    return 0
+
+
+def _side(run: RunFolder, step: int | None) -> Side:
+    """The samples of a step, rendered first from its checkpoint where there are none; None is the last step with
+    either.
+    """
+    found = list_samples(run)
+    saved = {checkpoint.step for checkpoint in checkpoints.list_checkpoints(run)}
+    if step is None and max(found, default=BASELINE_STEP) == BASELINE_STEP and saved:
+        step = max(saved)
+    if step is not None and step not in found and step in {BASELINE_STEP, *saved}:
+        name = "base" if step == BASELINE_STEP else str(step)
+        typer.echo(f"rendering the evaluation videos of {name} ...", err=True)
+        inference_child.run("evaluate", "--run", str(run.path), "--checkpoint", name)
+    return pairs.side(run, step)
+
+
+def _describe(run: RunFolder) -> dict[str, Any]:
+    """What `status` and `runs` tell about a run."""
+    info = read_json(run.run_info) or {}
+    evaluations = [record for record in current(read_all(run.metrics)) if is_evaluation(record)]
+    return {
+        "id": run.id,
+        "name": info.get("name") or run.id,
+        "path": str(run.path),
+        "created": info.get("created"),
+        **asdict(supervisor.state(run)),
+        "evaluation": evaluations[-1] if evaluations else None,
+    }
+
+
+def _change(evaluation: dict[str, Any], name: str) -> str:
+    value, before = evaluation.get(f"eval/{name}"), evaluation.get(f"eval/{name}_baseline")
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + (f" ({value - before:+.3f})" if before is not None and evaluation.get("step") else "")

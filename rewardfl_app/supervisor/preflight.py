@@ -1,0 +1,95 @@
+"""What can be seen to be wrong before a run starts: settings, weight files and data, all at once and without loading a
+weight.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+from rewardfl_app.config import validation
+from rewardfl_app.config.problems import Problem
+from rewardfl_app.config.schema import Config
+from rewardfl_app.data import manifest
+from rewardfl_app.models import sources
+from rewardfl_app.supervisor import freeze
+
+_NUM_READERS = 8
+_LARGEST_HEADER_BYTES = 100 * 2**20  # the safetensors format's own limit
+
+
+def problems(config: Config) -> list[Problem]:
+    """Every problem of the settings, and of the files they name: weights cut short, columns and rows of the data; [] if
+    none.
+    """
+    found = validation.problems(config)
+    faulty = {problem.field for problem in found}
+    if not faulty & {"model.model_paths", "model.model_id_with_origin_paths", "model.tokenizer_path"}:
+        found += weight_problems(config)
+    tables = {
+        "data.metadata_path": (config.data.metadata_path, None),
+        "evaluation.metadata_path": (config.evaluation.metadata_path, config.evaluation.num_samples),
+    }
+    for field, (path, num_rows) in tables.items():
+        if path and field not in faulty:
+            found += table_problems(field, Path(path), config.data.num_frames, num_rows)
+    return found
+
+
+def weight_problems(config: Config) -> list[Problem]:
+    """Weight files that are missing, or shorter than their own header says; [] for the embedded models."""
+    if freeze.uses_embedded_models(config):
+        return []
+    field = "model.model_paths" if config.model.model_paths else "model.model_id_with_origin_paths"
+    try:
+        found = sources.resolve(config.model)
+    except sources.WeightsError as error:
+        return [Problem(field, str(error))]
+    parts = (found.high_noise, found.low_noise, found.text_encoder, found.vae)
+    files = dict.fromkeys(file for part in parts for file in part.files if file.suffix == ".safetensors")
+    return [Problem(field, f"{file} {flaw}: copy or download it again.") for file in files for flaw in _flaw(file)]
+
+
+def table_problems(field: str, metadata_path: Path, num_frames: int, num_rows: int | None = None) -> list[Problem]:
+    """Problems of a metadata.csv and of the files in its first num_rows rows (None: all), each row by its number."""
+    try:
+        rows = manifest.read(metadata_path)[:num_rows]
+    except manifest.ManifestError as error:
+        return [_row_problem(field, metadata_path, problem) for problem in error.problems]
+    except manifest.DataError as error:
+        return [Problem(field, str(error))]
+    with ThreadPoolExecutor(_NUM_READERS) as readers:  # decoding a first frame does not hold Python's lock
+        found = chain.from_iterable(readers.map(lambda row: manifest.row_problems([row], num_frames), rows))
+        return [_row_problem(field, metadata_path, problem) for problem in found]
+
+
+def _row_problem(field: str, metadata_path: Path, problem: manifest.RowProblem) -> Problem:
+    return Problem(field, f"{metadata_path}: row {problem.row}: {problem.message}")
+
+
+def _flaw(file: Path) -> Iterator[str]:
+    """What is wrong with a safetensors file as its header tells: 8 bytes of length, JSON with offsets, then the
+    tensors.
+    """
+    try:
+        with open(file, "rb") as opened:
+            start = opened.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            header = json.loads(opened.read(length)) if 0 < length <= _LARGEST_HEADER_BYTES else None
+        size = file.stat().st_size
+        if not isinstance(header, dict):
+            yield "is not a safetensors file"
+            return
+        ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        expected = 8 + length + max(ends, default=0)
+    except OSError as error:
+        yield f"cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, IndexError):
+        yield "is truncated or not a safetensors file"
+    else:
+        if size < expected:
+            yield f"is truncated: it has {size} bytes of {expected}"
