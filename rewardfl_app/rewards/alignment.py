@@ -22,6 +22,7 @@ from torch import Tensor
 
 # Left eye, right eye, nose, left and right mouth corner (as seen) in the 112 x 112 crop.
 TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+_MOST_SHRINK = 32  # frame pixels per crop pixel; a face of a whole 4K frame has 19
 _MARGIN = 2  # pixels around the window, so that bilinear sampling and the averaging grid find their neighbours
 
 
@@ -46,8 +47,8 @@ def similarity_transforms(landmarks: Tensor, size: int = 112) -> Tensor:
     centre, goal = source.mean(1, keepdim=True), target.mean()
     z, w = source - centre, target - goal
     a = (z.conj() * w).sum(1) / (z.abs() ** 2).sum(1).clamp_min(1e-9)
-    # Landmarks that fell on one point have no transform; a tiny scale keeps every number finite.
-    a = torch.where(a.abs() < 1e-4, torch.full_like(a, 1e-4), a)
+    # Landmarks that fell on one point, or mirrored ones, have no transform: any bounded one keeps the numbers finite.
+    a = torch.where(a.abs() < 1 / _MOST_SHRINK, torch.full_like(a, 1 / _MOST_SHRINK), a)
     b = goal - a * centre[:, 0]
     rows = [torch.stack([a.real, -a.imag, b.real], -1), torch.stack([a.imag, a.real, b.imag], -1)]
     return torch.stack(rows, 1)
@@ -82,7 +83,7 @@ def crop(
     if count == 0:
         return frames.new_zeros(0, frames.shape[1], size, size, dtype=working)
     back = inverse(transforms.to(torch.float64)).cpu()
-    shrink = shrink_factors(transforms.to(torch.float64)).floor().clamp(1, 64).int().tolist()
+    shrink = shrink_factors(transforms.to(torch.float64)).floor().clamp(1, _MOST_SHRINK).int().tolist()
     factors = shrink if antialias else [1] * count
     edge = torch.tensor([[0, 0], [size - 1, 0], [0, size - 1], [size - 1, size - 1]], dtype=torch.float64)
     corners = edge @ back[:, :, :2].transpose(1, 2) + back[:, None, :, 2]

@@ -18,7 +18,7 @@ from torch import Tensor
 from rewardfl_app.rewards.detector import Faces
 
 SAME_PERSON = 0.4  # cosine from which two faces are linked wherever they are
-NOT_ANOTHER = 0.3  # cosine that is still needed where the boxes overlap: a cut may put someone else there
+NOT_ANOTHER = 0.25  # cosine that is still needed where the boxes overlap: a cut may put someone else there
 OVERLAP = 0.3  # IoU from which position speaks for the same face
 _FADING = 0.8  # how much an old position is worth per frame that has passed
 

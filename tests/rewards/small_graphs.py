@@ -49,8 +49,12 @@ class SmallIResNet(nn.Module):
         super().__init__()
         self.normalises = normalises
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.PReLU(8))
-        self.blocks = nn.Sequential(ResidualBlock(8, 8), ResidualBlock(8, 12), ResidualBlock(12, 16), ResidualBlock(16, 16))
-        self.head = nn.Sequential(nn.BatchNorm2d(16), nn.Dropout(0.4), nn.Flatten(), nn.Linear(16 * 49, 32), nn.BatchNorm1d(32))
+        self.blocks = nn.Sequential(
+            ResidualBlock(8, 8), ResidualBlock(8, 12), ResidualBlock(12, 16), ResidualBlock(16, 16)
+        )
+        self.head = nn.Sequential(
+            nn.BatchNorm2d(16), nn.Dropout(0.4), nn.Flatten(), nn.Linear(16 * 49, 32), nn.BatchNorm1d(32)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.normalises:
@@ -59,7 +63,7 @@ class SmallIResNet(nn.Module):
 
 
 class SmallSCRFD(nn.Module):
-    """Feature pyramid with shared heads; `batched` gives [N, rows, k], else rows of one frame as the released files do."""
+    """Feature pyramid with shared heads; `batched` gives [N, rows, k], otherwise rows of one frame."""
 
     def __init__(self, levels: int = 3, anchors: int = 2, batched: bool = False) -> None:
         super().__init__()
@@ -99,7 +103,10 @@ def export(module: nn.Module, shape: tuple[int, ...], path: Path, dynamic: dict[
     names = [f"out{i}" for i in range(len(outputs) if isinstance(outputs, tuple) else 1)]
     axes: dict[str, dict[int, str]] | None = None
     if dynamic is not None:
-        axes = {"input.1": dynamic, **({n: {0: "rows"} for n in names} if 2 in dynamic else {n: {0: "batch"} for n in names})}
+        axes = {
+            "input.1": dynamic,
+            **({n: {0: "rows"} for n in names} if 2 in dynamic else {n: {0: "batch"} for n in names}),
+        }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -130,7 +137,8 @@ def detector_file(path: Path, seed: int = 0, levels: int = 3, anchors: int = 2, 
     with torch.no_grad():
         module.heads[0].weight *= 12
     side = 8 * 2 ** (levels - 1)
-    return export(_shake(module, seed), (1, 3, 2 * side, 2 * side), path, {0: "batch", 2: "h", 3: "w"} if batched else {2: "h", 3: "w"})  # fmt: skip
+    free = {2: "h", 3: "w"}
+    return export(_shake(module, seed), (1, 3, 2 * side, 2 * side), path, {0: "batch", **free} if batched else free)
 
 
 def pack_folder(folder: Path) -> Path:

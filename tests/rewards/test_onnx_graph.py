@@ -27,7 +27,9 @@ def _write(path: Path, nodes: list[Any], weights: dict[str, np.ndarray], opset: 
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )  # fmt: skip
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString())
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString()
+    )
     return path
 
 
@@ -64,7 +66,9 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], np.ndarray]] = {
     "power": ([_n("Pow", ["x", "two"], "a"), _n("Sqrt", ["a"], "b"), _n("Exp", ["b"])], {"two": np.float32(2)}, IMAGE),
     "matmul": ([_n("MatMul", ["x", "w"])], {"w": _random(8, 5)}, IMAGE),
     "gemm": ([_n("Gemm", ["x", "w", "c"], transB=1)], {"w": _random(5, 8), "c": _random(5)}, _random(3, 8)),
-    "gemm_scaled": ([_n("Gemm", ["x", "w", "c"], alpha=0.5, beta=2.0)], {"w": _random(8, 5), "c": _random(1, 5)}, _random(3, 8)),
+    "gemm_scaled": (
+        [_n("Gemm", ["x", "w", "c"], alpha=0.5, beta=2.0)], {"w": _random(8, 5), "c": _random(1, 5)}, _random(3, 8),
+    ),
     "conv": (
         [_n("Conv", ["x", "w", "b"], strides=[2, 1], pads=[1, 1, 1, 1], dilations=[1, 2], kernel_shape=[3, 3])],
         {"w": _random(6, 4, 3, 3), "b": _random(6)}, IMAGE,
@@ -72,7 +76,9 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], np.ndarray]] = {
     "conv_uneven": ([_n("Conv", ["x", "w"], pads=[0, 1, 2, 1])], {"w": _random(6, 4, 3, 3)}, IMAGE),
     "conv_same": ([_n("Conv", ["x", "w"], auto_pad="SAME_UPPER", strides=[2, 2])], {"w": _random(6, 4, 3, 3)}, IMAGE),
     "depthwise": ([_n("Conv", ["x", "w"], group=4, pads=[1, 1, 1, 1])], {"w": _random(4, 1, 3, 3)}, IMAGE),
-    "transposed": ([_n("ConvTranspose", ["x", "w"], strides=[2, 2], pads=[1, 1, 1, 1])], {"w": _random(4, 3, 4, 4)}, IMAGE),
+    "transposed": (
+        [_n("ConvTranspose", ["x", "w"], strides=[2, 2], pads=[1, 1, 1, 1])], {"w": _random(4, 3, 4, 4)}, IMAGE,
+    ),
     "batchnorm": (
         [_n("BatchNormalization", ["x", "s", "b", "m", "v"], epsilon=1e-3)],
         {"s": _random(4), "b": _random(4), "m": _random(4), "v": np.abs(_random(4)) + 0.1}, IMAGE,
@@ -81,7 +87,8 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], np.ndarray]] = {
     "maxpool_ceil": ([_n("MaxPool", ["x"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)], {}, IMAGE),
     "averagepool": ([_n("AveragePool", ["x"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])], {}, IMAGE),
     "averagepool_pad": (
-        [_n("AveragePool", ["x"], kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 0], count_include_pad=1)], {}, IMAGE,
+        [_n("AveragePool", ["x"], kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 0], count_include_pad=1)],
+        {}, IMAGE,
     ),
     "global": ([_n("GlobalAveragePool", ["x"], "a"), _n("Flatten", ["a"])], {}, IMAGE),
     "softmax": ([_n("Softmax", ["x"], axis=1)], {}, IMAGE),
@@ -97,7 +104,11 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], np.ndarray]] = {
     ),
     "slice": (
         [_n("Slice", ["x", "s", "e", "a", "t"])],
-        {"s": np.array([1, -1], I64), "e": np.array([3, -9], I64), "a": np.array([1, 3], I64), "t": np.array([1, -2], I64)}, IMAGE,
+        {
+            "s": np.array([1, -1], I64), "e": np.array([3, -9], I64),
+            "a": np.array([1, 3], I64), "t": np.array([1, -2], I64),
+        },
+        IMAGE,
     ),
     "concat_pad": (
         [_n("Concat", ["x", "x"], "c", axis=1), _n("Pad", ["c", "p", "v"])],
@@ -107,7 +118,10 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], np.ndarray]] = {
         [_n("Unsqueeze", ["x", "a"], "u"), _n("Squeeze", ["u", "a"])], {"a": np.array([1], I64)}, IMAGE,
     ),
     "resize_nearest": (
-        [_n("Resize", ["x", "", "k"], mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+        [
+            _n("Resize", ["x", "", "k"], mode="nearest", coordinate_transformation_mode="asymmetric",
+               nearest_mode="floor"),
+        ],
         {"k": np.array([1, 1, 2, 2], np.float32)}, IMAGE,
     ),
     "resize_half_pixel": (
@@ -155,7 +169,13 @@ def test_upsample_of_old_files(tmp_path: Path) -> None:
 
 def test_batch_norm_is_folded_into_the_convolution(tmp_path: Path) -> None:
     nodes = [_n("Conv", ["x", "w"], "c"), _n("BatchNormalization", ["c", "s", "b", "m", "v"], "n"), _n("Relu", ["n"])]
-    weights = {"w": _random(6, 4, 3, 3), "s": _random(6), "b": _random(6), "m": _random(6), "v": np.abs(_random(6)) + 0.1}
+    weights = {
+        "w": _random(6, 4, 3, 3),
+        "s": _random(6),
+        "b": _random(6),
+        "m": _random(6),
+        "v": np.abs(_random(6)) + 0.1,
+    }
     graph = _compare(_write(tmp_path / "g.onnx", nodes, weights), IMAGE)
     assert sum(buffer.numel() for buffer in graph.buffers()) == 6 * 4 * 9 + 6
 
@@ -164,14 +184,20 @@ def test_batch_norm_that_reads_a_shared_convolution_is_kept(tmp_path: Path) -> N
     nodes = [
         _n("Conv", ["x", "w"], "c"), _n("BatchNormalization", ["c", "s", "b", "m", "v"], "n"), _n("Add", ["c", "n"]),
     ]  # fmt: skip
-    weights = {"w": _random(6, 4, 3, 3), "s": _random(6), "b": _random(6), "m": _random(6), "v": np.abs(_random(6)) + 0.1}
+    weights = {
+        "w": _random(6, 4, 3, 3),
+        "s": _random(6),
+        "b": _random(6),
+        "m": _random(6),
+        "v": np.abs(_random(6)) + 0.1,
+    }
     _compare(_write(tmp_path / "g.onnx", nodes, weights), IMAGE)
 
 
 def test_gradients_reach_the_input_and_no_weight(tmp_path: Path) -> None:
     nodes = [_n("Conv", ["x", "w"], "c"), _n("Relu", ["c"])]
     graph = OnnxGraph(_write(tmp_path / "g.onnx", nodes, {"w": _random(6, 4, 3, 3)}))
-    x = torch.from_numpy(IMAGE).double().requires_grad_()
+    x = torch.from_numpy(IMAGE[:1, :, :4, :4]).double().requires_grad_()
     assert not list(graph.parameters()) and not any(buffer.requires_grad for buffer in graph.buffers())
     assert torch.autograd.gradcheck(lambda v: graph.double()(v)[0].sum(), x, atol=1e-6)
 

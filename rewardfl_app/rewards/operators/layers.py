@@ -25,7 +25,7 @@ def _spatial_padding(
 
     def same(shape: Sequence[int]) -> list[int]:
         before, after = [], []
-        for size, k, s, d in zip(shape, kernel, stride, dilation):
+        for size, k, s, d in zip(shape, kernel, stride, dilation, strict=True):
             total = max((math.ceil(size / s) - 1) * s + (k - 1) * d + 1 - size, 0)
             small = total // 2
             before.append(small if mode == "SAME_UPPER" else total - small)
@@ -64,7 +64,7 @@ def _conv_transpose(attributes: Attributes, opset: int) -> Function:
         rank = weight.ndim - 2
         stride, dilation = attributes.get("strides", [1] * rank), attributes.get("dilations", [1] * rank)
         pads, extra = attributes.get("pads", [0] * 2 * rank), list(attributes.get("output_padding", [0] * rank))
-        extra = [e + begin - end for e, begin, end in zip(extra, pads[:rank], pads[rank:])]
+        extra = [e + begin - end for e, begin, end in zip(extra, pads[:rank], pads[rank:], strict=True)]
         if any(e < 0 for e in extra):
             raise UnsupportedOption("ConvTranspose with uneven padding")
         transpose = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[rank]

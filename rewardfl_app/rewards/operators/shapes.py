@@ -35,9 +35,9 @@ def _resize(attributes: Attributes, opset: int) -> Function:
         if sizes is not None:
             size = ints(sizes) or []
         elif scales is not None:
-            exact = [n * s for n, s in zip(x.shape, scales.tolist())]
+            exact = [n * s for n, s in zip(x.shape, scales.tolist(), strict=True)]
             size = [round(n) for n in exact]
-            if any(abs(n - m) > 1e-3 for n, m in zip(exact, size)):
+            if any(abs(n - m) > 1e-3 for n, m in zip(exact, size, strict=True)):
                 raise UnsupportedOption(f"Resize of {list(x.shape)} to a broken size {exact}")
         else:
             raise UnsupportedOption("Resize without scales or sizes")
@@ -48,7 +48,7 @@ def _resize(attributes: Attributes, opset: int) -> Function:
             return x
         if mode == "nearest":
             # For whole factors, rounding on the half-pixel grid picks the pixel that torch's floor picks.
-            whole = all(t % s == 0 for t, s in zip(target, source))
+            whole = all(t % s == 0 for t, s in zip(target, source, strict=True))
             rounded = rounding.startswith("round") and coordinates in ("half_pixel", "pytorch_half_pixel")
             if (coordinates, rounding) == ("asymmetric", "floor") or (whole and rounded):
                 return F.interpolate(x, target, mode="nearest")
@@ -121,7 +121,7 @@ def _slice(attributes: Attributes, opset: int) -> Function:
         last = ints(ends) or list(attributes["ends"])
         along = ints(axes) or list(attributes.get("axes", range(len(first))))
         step = ints(steps) or [1] * len(first)
-        for begin, end, axis, stride in zip(first, last, along, step):
+        for begin, end, axis, stride in zip(first, last, along, step, strict=True):
             if stride > 0:
                 cut = [slice(None)] * x.ndim
                 cut[axis % x.ndim] = slice(begin, end, stride)

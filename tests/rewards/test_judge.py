@@ -1,0 +1,121 @@
+"""Judge, motion, sharpness and the report."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from painted_faces import BLUE, GREEN, RED, ColourRecogniser, mixed, paint, painted_pack
+
+from rewardfl_app.config.schema import RewardConfig
+from rewardfl_app.rewards import judge as judging
+from rewardfl_app.rewards.identity import IdentityReward
+from rewardfl_app.rewards.recogniser import Recogniser
+from rewardfl_app.rewards.reference import Face
+from rewardfl_app.rewards.report import faces_report
+
+JUDGE = cast(Recogniser, ColourRecogniser())
+
+
+def _face(x: float, y: float, size: float = 40.0, identity: int | None = 0, track: int = 0) -> Face:
+    points = [[x - 8, y - 8], [x + 8, y - 8], [x, y], [x - 6, y + 8], [x + 6, y + 8]]
+    return Face(track=track, identity=identity, bbox=[x - size / 2, y - size / 2, x + size / 2, y + size / 2],
+                landmarks=points, det_score=0.9, similarity=None, judge_similarity=None)  # fmt: skip
+
+
+def _measure(faces: list[list[Face]], frames: torch.Tensor | None = None) -> judging.JudgeResult:
+    return judging.measure(torch.zeros(len(faces), 3, 100, 100) if frames is None else frames, faces, None, None)
+
+
+def test_motion_is_the_travel_in_percent_of_the_face() -> None:
+    assert _measure([[_face(50, 50)]] * 5).motion == pytest.approx(0.0)
+    swing = [[_face(50 + (4 if t % 2 else -4), 50)] for t in range(6)]
+    assert _measure(swing).motion == pytest.approx(100 * 4 / 40)
+    twice = [[_face(50 + (8 if t % 2 else -8), 50, size=80)] for t in range(6)]
+    assert _measure(twice).motion == pytest.approx(10.0)
+    assert _measure([[_face(50, 50)]]).motion is None
+
+
+def test_motion_looks_at_the_main_person_only() -> None:
+    moving = [[_face(20 + 5 * t, 50, identity=None, track=1), _face(70, 50)] for t in range(5)]
+    assert _measure(moving).motion == pytest.approx(0.0)
+    unknown = [[_face(20 + 5 * t, 50, identity=None, track=1)] for t in range(5)]
+    assert (_measure(unknown).motion or 0) > 10
+
+
+def test_sharpness_falls_with_blur_and_ignores_the_background() -> None:
+    picture = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (1, 3, 100, 100))).float().expand(3, -1, -1, -1)
+    faces = [[_face(50, 50)]] * 3
+    sharp, soft = _measure(faces, picture).sharpness, _measure(faces, F.avg_pool2d(picture, 3, 1, 1)).sharpness
+    assert sharp is not None and soft is not None and soft < 0.3 * sharp
+    assert _measure([[]] * 3).sharpness is None
+
+
+def test_face_rate_leaves_out_the_given_frame() -> None:
+    assert _measure([[_face(50, 50)], [_face(50, 50)], [], [], [_face(50, 50)]]).face_rate == pytest.approx(0.5)
+    assert _measure([[]] * 4).face_rate == 0.0
+
+
+def _scored() -> tuple[torch.Tensor, Any, judging.JudgeResult]:
+    real = paint([[(20 + t, 16, RED)] for t in range(4)])
+    made = paint([[(20, 16, RED)], [(21, 16, mixed(RED, GREEN, 0.3))], [], [(23, 16, RED), (60, 30, BLUE)]])
+    reward = IdentityReward(painted_pack(), RewardConfig(det_size=64))
+    reference = reward.reference(real, real[0])
+    result = reward.score(made, reference)
+    return made, result, judging.measure(made, result.faces, JUDGE, judging.reference(JUDGE, real, reference))
+
+
+def test_judge_similarity_of_each_face_and_their_mean() -> None:
+    _, result, judged = _scored()
+    unit = F.normalize(torch.tensor([RED, mixed(RED, GREEN, 0.3)]), dim=1)
+    drifted = float(unit[0] @ unit[1])
+    assert judged.judge == pytest.approx((drifted + 1) / 2, abs=1e-2)
+    assert [len(frame) for frame in judged.similarities] == [1, 1, 0, 2]
+    assert judged.similarities[3][1] is None  # the bystander
+    assert judged.face_rate == pytest.approx(2 / 3)
+
+
+def test_without_a_judge_the_rest_is_measured() -> None:
+    made, result, _ = _scored()
+    judged = judging.measure(made, result.faces, None, None)
+    assert judged.judge is None and judged.motion is not None and judged.sharpness is not None
+
+
+def test_single_first_frame_as_reference() -> None:
+    real = paint([[(20, 16, RED)]])
+    reward = IdentityReward(painted_pack(), RewardConfig(det_size=64))
+    reference = reward.reference(None, real[0])
+    result = reward.score(paint([[(20, 16, RED)]] * 3), reference)
+    judged = judging.measure(
+        paint([[(20, 16, RED)]] * 3), result.faces, JUDGE, judging.reference(JUDGE, real, reference)
+    )
+    assert judged.judge == pytest.approx(1.0, abs=1e-3)
+
+
+def test_report_has_the_agreed_keys_and_is_json() -> None:
+    _, result, judged = _scored()
+    report = faces_report(result, judged, video="video.mp4", fps=8, width=96, height=64, prompt="p", seed=3)
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert set(report) == {
+        "video", "fps", "num_frames", "width", "height", "prompt", "seed", "reward", "judge", "motion", "sharpness",
+        "face_rate", "faceless_frames", "tracks", "frames",
+    }  # fmt: skip
+    assert set(report["tracks"][0]) == {"track", "identity", "mean_similarity", "frames"}
+    face = report["frames"][3]["faces"][0]
+    assert set(face) == {"track", "bbox", "landmarks", "det_score", "similarity", "judge_similarity"}
+    assert len(face["bbox"]) == 4 and len(face["landmarks"]) == 5 and face["judge_similarity"] is not None
+    assert report["faceless_frames"] == [2] and report["frames"][2] == {"frame": 2, "faces": []}
+    assert report["num_frames"] == 4 and report["reward"] == pytest.approx(float(result.reward), abs=1e-6)
+
+
+def test_report_of_a_clip_without_faces_has_nulls() -> None:
+    reward = IdentityReward(painted_pack(), RewardConfig(det_size=64))
+    clip = torch.zeros(3, 3, 64, 96)
+    result = reward.score(clip, reward.reference(None, clip[0]))
+    report = faces_report(result, None, video="v.mp4", fps=8, width=96, height=64)
+    assert report["reward"] is None and report["judge"] is None and report["motion"] is None
+    assert report["faceless_frames"] == [0, 1, 2] and report["face_rate"] == 0.0
