@@ -73,7 +73,7 @@ def config(folder: Path) -> Config:
     return validation.build(mapping(folder))
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait until the condition holds; fails after `seconds`, which only a hanging test reaches."""
     deadline = time.monotonic() + seconds
     while not condition():

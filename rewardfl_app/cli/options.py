@@ -38,8 +38,5 @@ def build_config(config: Path | None, preset: str | None, overrides: list[str] |
     """The configuration of a file or a preset with the changes of `--set`. Raises ConfigError with every problem."""
     if config is not None and preset is not None:
         raise ConfigError([Problem("", "A configuration file and --preset were both given: give one of them.")])
-    if config is not None:
-        mapping = files.read(config)
-    else:
-        mapping = files.to_mapping(presets.preset(preset or DEFAULT_PRESET))
+    mapping = files.read(config) if config is not None else files.to_mapping(presets.preset(preset or DEFAULT_PRESET))
     return validation.build(files.override(mapping, overrides or []))

@@ -7,6 +7,7 @@ embedded family like any other.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,7 +45,7 @@ def with_embedded_scorers(config: Config) -> Config:
     """Fill in the face pack and the judge of the embedded family where the configuration names none."""
     if config.model.model_name != EMBEDDED_FAMILY or config.reward.reward_model_path:
         return config
-    scorers = {"reward_model_path": str(paths.FACES / "models" / "pocket")}
+    scorers = {"reward_model_path": str(paths.FACE_PACK)}
     if not config.reward.judge_model_path:
         scorers["judge_model_path"] = str(paths.JUDGE)
     return _updated(config, {"reward": _updated(config.reward, scorers)})
@@ -57,7 +58,9 @@ def with_embedded_data(config: Config, runs_dir: Path) -> Config:
     """
     if not uses_embedded_data(config):
         return config
-    training, evaluation = pocket_data.ensure(runs_dir / EMBEDDED_DATA_FOLDER)
+    with open(runs_dir / f"{EMBEDDED_DATA_FOLDER}.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once must not both render it
+        training, evaluation = pocket_data.ensure(runs_dir / EMBEDDED_DATA_FOLDER)
     filled = _updated(config, {"data": _updated(config.data, {"metadata_path": str(training)})})
     if config.evaluation.metadata_path is None:
         chosen = _updated(config.evaluation, {"metadata_path": str(evaluation)})

@@ -20,6 +20,7 @@ from typing import Any
 from rewardfl_app.config import files
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.config.schema import Config
+from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs import control
 from rewardfl_app.runs.folder import RunError, RunFolder, RunsFolderError, ensure_runs_dir
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -160,6 +161,9 @@ def state(run: RunFolder) -> RunState:
         return RunState("lost", step, total, str(gone["sentence"]), None, gone)
     if status is None or status.heartbeat < float(record.get("started") or 0.0):
         return RunState("starting", step, total, "starting the trainer", None, None)
+    if status.is_final:
+        # exit.json follows when the process has ended; until then the run still holds its memory and its devices.
+        return RunState("stopping", step, total, "ending the trainer", None, None)
     note = "" if process.on_this_machine(record) else f" (on {record.get('host')}; not checked from here)"
     return RunState(_word(run, status), step, total, status.message + note, status.seconds_left, None)
 
@@ -187,8 +191,6 @@ def _is_orphaned(record: dict[str, Any]) -> bool:
 
 def _word(run: RunFolder, status: Status) -> str:
     """The trainer's state, or stopping from the moment it was asked to."""
-    if status.is_final:
-        return status.state
     asked = any(request.kind in ("stop_and_save", "stop_now") for request in control.pending(run))
     return "stopping" if asked else status.state
 
@@ -217,6 +219,8 @@ def _with_data(config: Config, runs_path: Path) -> Config:
         return freeze.with_embedded_data(config, runs_path)
     except OSError as error:
         raise _unwritable(runs_path, error) from error
+    except DataError as error:  # a clip could not be written
+        raise RunsFolderError(str(error)) from error
 
 
 def _unwritable(runs_path: Path, error: OSError) -> RunsFolderError:
