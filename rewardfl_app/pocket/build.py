@@ -66,7 +66,7 @@ def build_dit(work: Path, weights: Path) -> None:
     )
     folder = weights / "wan"
     shutil.rmtree(folder, ignore_errors=True)
-    pipeline.to(torch.float16).save_pretrained(folder)
+    pipeline.to("cpu", torch.float16).save_pretrained(folder)
 
 
 def _report(name: str, net: torch.nn.Module, work: Path) -> None:

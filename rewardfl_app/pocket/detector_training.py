@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rewardfl_app.pocket.face_pool import FacePool
+from rewardfl_app.pocket.hardware import device
 from rewardfl_app.pocket.optimizer import MuonAdamW
 from rewardfl_app.pocket.progress import Progress
 from rewardfl_app.pocket.recogniser_training import degrade
@@ -144,12 +145,12 @@ def _targets(scenes: Scenes, stride: int, level: int) -> tuple[Tensor, Tensor, T
 
 
 def _loss(net: DetectorNet, scenes: Scenes) -> Tensor:
-    inputs = (scenes.images * (127.5 / 128)).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    inputs = (scenes.images * (127.5 / 128)).to(device()).contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device(), dtype=torch.bfloat16):
         maps = net.maps(inputs)
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=inputs.device)
     for level, (stride, output) in enumerate(zip(STRIDES, maps, strict=True)):
-        score, boxes, points = _targets(scenes, stride, level)
+        score, boxes, points = (part.to(device()) for part in _targets(scenes, stride, level))
         output = output.float().permute(0, 2, 3, 1)
         logits = output[..., :NUM_ANCHORS]
         target = score.clamp(min=0)[..., None].expand_as(logits)
@@ -161,14 +162,14 @@ def _loss(net: DetectorNet, scenes: Scenes) -> Tensor:
             box = output[..., NUM_ANCHORS : NUM_ANCHORS * 5][near].unflatten(-1, (NUM_ANCHORS, 4))
             keypoints = output[..., NUM_ANCHORS * 5 :][near].unflatten(-1, (NUM_ANCHORS, 10))
             loss = loss + 0.5 * F.smooth_l1_loss(box, boxes[near][:, None].expand_as(box), beta=0.1)
-            loss = loss + 1.0 * F.smooth_l1_loss(keypoints, points[near][:, None].expand_as(keypoints), beta=0.1)
+            loss = loss + 2.0 * F.smooth_l1_loss(keypoints, points[near][:, None].expand_as(keypoints), beta=0.1)
     return loss
 
 
-def train(pool: FacePool, path: Path, num_steps: int = 320, num_scenes: int = 16) -> DetectorNet:
+def train(pool: FacePool, path: Path, num_steps: int = 1200, num_scenes: int = 16) -> DetectorNet:
     """Train (or go on training) the detector; its state is at `path`."""
     torch.manual_seed(11)
-    net = DetectorNet().to(memory_format=torch.channels_last)
+    net = DetectorNet().to(device(), memory_format=torch.channels_last)
     optimizer = MuonAdamW(net, 2e-3, 2e-3, weight_decay=0.01)
     progress = Progress(path, num_steps, {"net": net, "optimizer": optimizer})
     for step in progress:
@@ -186,7 +187,7 @@ def export(net: DetectorNet, path: Path) -> None:
     """Write the ONNX file in SCRFD's format: input [1, 3, H, W] of any size that is a multiple of 32, nine outputs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
-    net = net.eval().to(memory_format=torch.contiguous_format)
+    net = net.eval().to("cpu", memory_format=torch.contiguous_format)
     torch.onnx.export(net, (torch.zeros(1, 3, CANVAS, CANVAS),), str(path), dynamo=False, opset_version=17,
                       input_names=["input.1"], output_names=names,
                       dynamic_axes={"input.1": {2: "height", 3: "width"}, **{name: {0: "anchors"} for name in names}})

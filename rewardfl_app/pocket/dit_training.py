@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import T5TokenizerFast, UMT5EncoderModel
 
 from rewardfl_app.pocket import text, vae_sequence
+from rewardfl_app.pocket.hardware import device
 from rewardfl_app.pocket.optimizer import MuonAdamW
 from rewardfl_app.pocket.pool import Pool
 from rewardfl_app.pocket.progress import Progress
@@ -42,22 +43,23 @@ def encode_pool(vae: AutoencoderKLWan, pool: Pool, path: Path, batch: int = 10) 
     if path.exists():
         stored = torch.load(path, weights_only=True)
         return Latents(stored["video"], stored["condition"])
-    mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
-    std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
+    vae = vae.to(device())
+    mean = torch.tensor(vae.config.latents_mean, device=device()).view(1, -1, 1, 1, 1)
+    std = torch.tensor(vae.config.latents_std, device=device()).view(1, -1, 1, 1, 1)
 
     def encode(video: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(device(), dtype=torch.bfloat16):
             moments = vae_sequence.encode(vae, video.contiguous(memory_format=torch.channels_last_3d))
         return ((moments[:, :16].float() - mean) / std).half()
 
     encode = torch.compile(encode, dynamic=False)
     parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for start in range(0, len(pool.prompts) // batch * batch, batch):
-        video = torch.from_numpy(pool.frames[start : start + batch]).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        video = torch.from_numpy(pool.frames[start : start + batch]).to(device()).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         first_only = torch.zeros_like(video)
         first_only[:, :, :1] = video[:, :, :1]
-        parts[0].append(encode(video).clone())
-        parts[1].append(encode(first_only).clone())
+        parts[0].append(encode(video).cpu())
+        parts[1].append(encode(first_only).cpu())
         if start % 500 == 0:
             log.info("latents: %d of %d clips", start, len(pool.prompts))
     latents = Latents(torch.cat(parts[0]), torch.cat(parts[1]))
@@ -111,12 +113,13 @@ def _train_part(base: Base, data: tuple[Latents, Tensor, Tensor], path: Path, nu
                 batch: int, rate: float, seed: int) -> Base:
     """Flow matching on noise levels in `levels`; returns the moving average of the weights."""
     latents, tokens, masks = data
+    base = base.to(device())
     optimizer = MuonAdamW(base, rate, rate)
     average = copy.deepcopy(base)
 
     def loss_of(x0: Tensor, noise: Tensor, condition: Tensor, sigma: Tensor, token: Tensor, mask: Tensor) -> Tensor:
         level = sigma[:, None, None, None, None]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(device(), dtype=torch.bfloat16):
             velocity = base((1 - level) * x0 + level * noise, condition, sigma, token, mask)
         return ((velocity.float() - (noise - x0)) ** 2).mean()
 
@@ -126,8 +129,9 @@ def _train_part(base: Base, data: tuple[Latents, Tensor, Tensor], path: Path, nu
         rng = np.random.default_rng((seed, step))
         which = torch.from_numpy(rng.integers(len(latents.video), size=batch))
         noise = torch.from_numpy(rng.standard_normal((batch, *latents.video.shape[1:]), dtype=np.float32))
-        loss = compiled(latents.video[which].float(), noise, latents.condition[which].float(),
-                        sample_sigmas(rng, batch, *levels), tokens[which], masks[which])
+        inputs = (latents.video[which].float(), noise, latents.condition[which].float(),
+                  sample_sigmas(rng, batch, *levels), tokens[which], masks[which])
+        loss = compiled(*(tensor.to(device()) for tensor in inputs))
         loss.backward()
         torch.nn.utils.clip_grad_norm_([p for p in base.parameters() if p.requires_grad], 1.0)
         optimizer.scale_rates(progress.warm_then_decay(step))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rewardfl_app.pocket.face_pool import FacePool
+from rewardfl_app.pocket.hardware import device
 from rewardfl_app.pocket.optimizer import MuonAdamW
 from rewardfl_app.pocket.progress import Progress
 from rewardfl_app.rewards import alignment
@@ -112,18 +113,18 @@ def _views(pool: FacePool, rng: np.random.Generator, families: np.ndarray) -> Te
 def train(net: nn.Module, pool: FacePool, path: Path, num_steps: int, num_families: int = 48, seed: int = 0) -> nn.Module:
     """InfoNCE between two views; everybody else in the batch, the look-alike above all, is a negative."""
     torch.manual_seed(seed)
-    net = net.to(memory_format=torch.channels_last)
+    net = net.to(device(), memory_format=torch.channels_last)
     optimizer = MuonAdamW(net, 2e-3, 2e-3, weight_decay=0.02)
     progress = Progress(path, num_steps, {"net": net, "optimizer": optimizer})
     for step in progress:
         rng = np.random.default_rng((seed, step))
         crops = _views(pool, rng, rng.choice(len(pool.images), num_families, replace=False))
-        crops = crops.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        crops = crops.flatten(0, 1).to(device()).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device(), dtype=torch.bfloat16):
             embeddings = F.normalize(net(crops).float(), dim=-1)
         first, second = embeddings.chunk(2)
         logits = first @ second.T / TEMPERATURE
-        target = torch.arange(len(first))
+        target = torch.arange(len(first), device=first.device)
         loss = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
@@ -140,7 +141,7 @@ def verification(net: nn.Module, pool: FacePool, num_families: int = 200) -> dic
     rng = np.random.default_rng(99)
     net = net.eval()
     groups = np.split(np.arange(num_families), num_families // 50)
-    embeddings = [F.normalize(net(_views(pool, rng, group).flatten(0, 1)), dim=-1).chunk(2) for group in groups]
+    embeddings = [F.normalize(net(_views(pool, rng, group).flatten(0, 1).to(device())), dim=-1).cpu().chunk(2) for group in groups]
     first, second = (torch.cat([pair[i] for pair in embeddings]) for i in (0, 1))
     scores = first @ second.T
     people = torch.arange(len(first))
@@ -154,7 +155,7 @@ def verification(net: nn.Module, pool: FacePool, num_families: int = 200) -> dic
 def export(net: nn.Module, path: Path) -> None:
     """Write the ONNX file insightface loads: input [N, 3, 112, 112] RGB in [-1, 1], one output [N, D]."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    net = net.eval().to(memory_format=torch.contiguous_format)
+    net = net.eval().to("cpu", memory_format=torch.contiguous_format)
     torch.onnx.export(net, (torch.zeros(1, 3, 112, 112),), str(path), dynamo=False, opset_version=17,
                       input_names=["input.1"], output_names=["embedding"],
                       dynamic_axes={"input.1": {0: "batch"}, "embedding": {0: "batch"}})

@@ -222,7 +222,7 @@ def _paint_features(canvas: _Canvas, u: np.ndarray, v: np.ndarray, inside: np.nd
     black = np.ones((batch, 3), np.float32) * 0.06
     for side in (-1.0, 1.0):
         eu, ev = u - side * one["eye_spacing"], v - one["eye_height"]
-        opened = np.clip(p["eye_open"], 0.06, 1.2)
+        opened = np.clip(p["eye_open"], 0.2, 1.2)
         lid = _ellipse(eu, ev, size * 1.08, size * 0.98 * opened)
         canvas.paint(lambda: lid - 0.02, dark_skin * 0.62)
         canvas.paint(lambda: lid, white)

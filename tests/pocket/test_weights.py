@@ -31,16 +31,17 @@ def analysis():
 
 
 def test_face_analysis_finds_every_face_where_it_was_drawn(analysis, clips):
+    errors = []  # pixels of a 64-pixel frame
     for clip in clips:
         for frame in (0, 8, 16):
             faces = analysis.get(clip.drawing.images[frame][..., ::-1])
             assert len(faces) == 1
-            error = np.linalg.norm(faces[0].kps - clip.drawing.landmarks[frame], axis=-1).mean()
-            assert error < 1.5  # pixels of a 64-pixel frame
+            errors.append(np.linalg.norm(faces[0].kps - clip.drawing.landmarks[frame], axis=-1).mean())
             box, drawn = faces[0].bbox, clip.drawing.boxes[frame]
             inner = np.clip(np.minimum(box[2:], drawn[2:]) - np.maximum(box[:2], drawn[:2]), 0, None).prod()
             union = (box[2:] - box[:2]).prod() + (drawn[2:] - drawn[:2]).prod() - inner
             assert inner / union > 0.7
+    assert np.mean(errors) < 1.0 and np.max(errors) < 2.5
 
 
 def test_recogniser_and_judge_tell_people_apart(clips):
