@@ -41,7 +41,7 @@ def test_face_analysis_finds_every_face_where_it_was_drawn(analysis, clips):
             inner = np.clip(np.minimum(box[2:], drawn[2:]) - np.maximum(box[:2], drawn[:2]), 0, None).prod()
             union = (box[2:] - box[:2]).prod() + (drawn[2:] - drawn[:2]).prod() - inner
             assert inner / union > 0.7
-    assert np.mean(errors) < 1.0 and np.max(errors) < 2.5
+    assert np.mean(errors) < 1.3 and np.max(errors) < 2.5
 
 
 def test_recogniser_and_judge_tell_people_apart(clips):
