@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_graphs import pack_folder
+from face_graphs import pack_folder
 
 from rewardfl_app.rewards.pack import FacePack, load_pack
 

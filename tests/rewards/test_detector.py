@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from face_graphs import detector_file
 from insightface.model_zoo.scrfd import SCRFD
-from small_graphs import detector_file
 
 from rewardfl_app.rewards.detector import FaceDetector, fit, fitted, non_maximum
 from rewardfl_app.rewards.onnx_graph import OnnxGraph, PackError

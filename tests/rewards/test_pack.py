@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from face_graphs import detector_file, recogniser_file
 from insightface.model_zoo.arcface_onnx import ArcFaceONNX
-from small_graphs import detector_file, recogniser_file
 
 from rewardfl_app.rewards.onnx_graph import PackError
 from rewardfl_app.rewards.pack import FacePack, load_pack, load_recogniser
