@@ -19,8 +19,9 @@ import yaml
 from fake_runs import eventually
 from PIL import Image
 
-from rewardfl_app.cli import app
+from rewardfl_app.cli import app, inference_child
 from rewardfl_app.data import video
+from rewardfl_app.runs import checkpoints
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.metrics import read_all
 from rewardfl_app.runs.registry import list_runs
@@ -314,6 +315,70 @@ def test_generate_asks_for_a_checkpoint_that_exists(cli: Cli, tmp_path: Path) ->
     Image.new("RGB", (32, 32)).save(tmp_path / "i.png")
     told = cli("generate", "--run", run.id, "--checkpoint", "7", "--image", "i.png", "--prompt", "x", "--out", "o.mp4")
     assert told.returncode == 2 and "no complete checkpoint" in errors(told)[0]
+
+
+@pytest.fixture
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts Python code where the inference process is; its arguments are left in arguments.json."""
+
+    def put(code: str) -> None:
+        note = f"import json, sys; open({str(tmp_path / 'arguments.json')!r}, 'w').write(json.dumps(sys.argv[1:])); "
+        monkeypatch.setattr(
+            inference_child, "inference_command", lambda *arguments: [sys.executable, "-c", note + code, *arguments]
+        )
+
+    return put
+
+
+GENERATE = ("--image", "i.png", "--prompt", "she smiles; $HOME", "--seed", "5", "--out", "new/o.mp4")
+
+
+def test_generate_from_a_preset_needs_no_run(cli: Cli, child: Callable[[str], None], tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "i.png")
+    child(
+        "from pathlib import Path; from rewardfl_app.config import files; folder = Path(sys.argv[3]); "
+        "model = files.load(folder / 'config.yaml', check_files=False).model; "
+        "assert model.model_paths == str(folder / 'model_paths.json')"
+    )
+    told = cli("generate", "--preset", "pocket", *GENERATE)
+    assert (told.returncode, told.stdout) == (0, f"{tmp_path / 'new' / 'o.mp4'}\n"), told.stderr
+    arguments = json.loads((tmp_path / "arguments.json").read_text())
+    assert arguments[0] == "generate" and arguments[3:5] == ["--checkpoint", "base"]
+    assert arguments[5:] == [
+        *("--image", str(tmp_path / "i.png"), "--prompt", "she smiles; $HOME"),
+        *("--seed", "5", "--out", str(tmp_path / "new" / "o.mp4")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "words"),
+    [
+        ("print('error: vae: a is truncated', file=sys.stderr); sys.exit(2)", 2, "vae: a is truncated"),
+        ("raise RuntimeError('no luck')", 1, "RuntimeError: no luck"),
+    ],
+)
+def test_what_the_inference_process_says_is_passed_on(
+    cli: Cli, child: Callable[[str], None], tmp_path: Path, code: str, exit_code: int, words: str
+) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "i.png")
+    child(code)
+    told = cli("generate", "--preset", "pocket", *GENERATE)
+    assert told.returncode == exit_code
+    [line] = errors(told)
+    assert words in line
+
+
+def test_compare_renders_the_checkpoint_that_was_never_sampled(
+    cli: Cli, child: Callable[[str], None], tmp_path: Path
+) -> None:
+    run = RunFolder.create(tmp_path / "runs", "x")
+    checkpoints.commit(run, 15, checkpoints.begin(run, 15))
+    child("sys.exit(0)")
+    told = cli("compare", run.id, "--checkpoint", "15", "--out", "report")
+    assert json.loads((tmp_path / "arguments.json").read_text()) == [
+        *("evaluate", "--run", str(run.path), "--checkpoint", "15"),
+    ]
+    assert told.returncode == 2 and "no samples of step 15" in told.stderr
 
 
 def test_the_command_line_loads_no_torch() -> None:

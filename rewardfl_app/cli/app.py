@@ -16,6 +16,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rewardfl_app.cli import check, generate, results, train
+from rewardfl_app.cli.inference_child import InferenceError
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs.folder import RunError
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False) or 0)
     except ConfigError as error:
         return _refuse([str(problem) for problem in error.problems])
+    except InferenceError as error:
+        _refuse([str(error)])
+        return error.exit_code
     except (RunError, DataError) as error:
         return _refuse([str(error)])
     except TyperException as error:

@@ -11,7 +11,11 @@ from rewardfl_app.supervisor.command import inference_command, package_environme
 
 
 class InferenceError(RunError):
-    """The inference process failed; the message is what it said."""
+    """The inference process failed; the message is what it said, `exit_code` 2 when its input was at fault, else 1."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def run(*arguments: str) -> None:
@@ -31,6 +35,6 @@ def run(*arguments: str) -> None:
     told = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     if told:
         path.unlink()
-        raise InferenceError(" ".join(told))
+        raise InferenceError(" ".join(told), 2 if ended.returncode == 2 else 1)
     last = lines[-1] if lines else f"it ended with code {ended.returncode}"
-    raise InferenceError(f"Rendering failed: {last} (details in {path})")
+    raise InferenceError(f"Rendering failed: {last} (details in {path})", 1)
