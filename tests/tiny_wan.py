@@ -26,9 +26,17 @@ def tokenizer() -> T5TokenizerFast:
 
 def transformer(layers: int = 2) -> WanTransformer3DModel:
     model = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=36, out_channels=16, text_dim=16,
-        freq_dim=32, ffn_dim=48, num_layers=layers, rope_max_seq_len=32,
-    )  # fmt: skip
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=36,
+        out_channels=16,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=48,
+        num_layers=layers,
+        rope_max_seq_len=32,
+    )
     with torch.no_grad():
         model.proj_out.weight.mul_(3)
     return model
@@ -40,9 +48,16 @@ def vae() -> AutoencoderKLWan:
 
 def text_encoder() -> UMT5EncoderModel:
     config = UMT5Config(
-        vocab_size=64, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, dropout_rate=0.0, feed_forward_proj="gated-gelu",
+        vocab_size=64,
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=2,
+        num_heads=2,
+        dropout_rate=0.0,
+        feed_forward_proj="gated-gelu",
         is_encoder_decoder=False,
-    )  # fmt: skip
+    )
     return UMT5EncoderModel(config)
 
 
@@ -50,9 +65,14 @@ def pipeline() -> WanImageToVideoPipeline:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return WanImageToVideoPipeline(
-            tokenizer=tokenizer(), text_encoder=text_encoder().eval(), vae=vae().eval(), transformer=transformer().eval(),
-            transformer_2=transformer().eval(), scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0), boundary_ratio=0.9,
-        )  # fmt: skip
+            tokenizer=tokenizer(),
+            text_encoder=text_encoder().eval(),
+            vae=vae().eval(),
+            transformer=transformer().eval(),
+            transformer_2=transformer().eval(),
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+            boundary_ratio=0.9,
+        )
 
 
 def save(folder: Path) -> Path:

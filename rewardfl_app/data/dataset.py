@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,13 +16,16 @@ from rewardfl_app.data import image, video
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.data.manifest import Row
 
+if TYPE_CHECKING:
+    from rewardfl_app.config.schema import Config
+
 
 @dataclass(frozen=True)
 class Clip:
     """One row's pixels: RGB in [-1, 1], float32.
 
-    `video` [3, T, H, W]; `first_frame` and `last_frame` [3, H, W] are what the model is given (the clip's own frames, or the row's
-    images); `last_frame` is None unless the end image is an input.
+    `video` [3, T, H, W]; `first_frame` and `last_frame` [3, H, W] are what the model is given (the clip's own frames,
+    or the row's images); `last_frame` is None unless the end image is an input.
     """
 
     row: Row
@@ -53,6 +57,13 @@ class ClipDataset(Dataset[Clip]):
         self._size = (height, width) if height is not None and width is not None else None
         self._use_end_image = use_end_image
 
+    @classmethod
+    def of(cls, rows: Sequence[Row], config: Config) -> ClipDataset:
+        """The rows at the size and with the inputs of a configuration."""
+        data = config.data
+        end_image = "end_image" in config.model.extra_inputs
+        return cls(rows, data.num_frames, data.max_pixels, data.height, data.width, end_image)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -73,7 +84,8 @@ class ClipDataset(Dataset[Clip]):
         )
 
     def first_frame(self, index: int) -> Tensor:
-        """The frame [3, H, W] the model starts from, without decoding the rest of the clip. Raises DataError naming the row."""
+        """The frame [3, H, W] the model starts from, without decoding the rest of the clip. Raises DataError naming
+        the row."""
         row = self.rows[index]
         try:
             height, width = self._clip_size(row)

@@ -20,6 +20,8 @@ from rewardfl_app.models.sources import WeightsError
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
+    from rewardfl_app.config.schema import Expert
+
 ADAPTER = "default"
 # Wan's own layer names -> diffusers' names, as endings of module names inside a block
 DIFFUSERS_TARGETS = {
@@ -32,6 +34,11 @@ DIFFUSERS_TARGETS = {
 }
 _PREFIX = "transformer."  # load_lora_weights strips it, for transformer_2 as well
 _METADATA_KEY = "lora_adapter_metadata"  # where diffusers looks for rank and alpha
+
+
+def checkpoint_file(folder: Path, expert: Expert) -> Path:
+    """Where a checkpoint folder keeps the LoRA of an expert."""
+    return folder / f"{expert}.safetensors"
 
 
 def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha: float | None, seed: int) -> None:
@@ -58,8 +65,8 @@ def trainable_parameters(expert: nn.Module) -> list[nn.Parameter]:
 def disabled(experts: Iterable[nn.Module]) -> Iterator[None]:
     """Inside, the experts compute exactly what they would without their LoRA.
 
-    PEFT's own `enable_adapters(False)` also flips requires_grad of every weight; that must not happen between the backward passes
-    of one update, so only the switch that `forward` looks at is set.
+    PEFT's own `enable_adapters(False)` also flips requires_grad of every weight; that must not happen between the
+    backward passes of one update, so only the switch that `forward` looks at is set.
     """
     layers = [module for expert in experts for module in expert.modules() if isinstance(module, LoraLayer)]
     before = [layer._disable_adapters for layer in layers]
@@ -73,13 +80,15 @@ def disabled(experts: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def state_dict(expert: WanTransformer3DModel) -> dict[str, Tensor]:
-    """The LoRA's tensors (CPU, contiguous) under the names `save_lora_weights` writes: transformer.blocks.0.attn1.to_q.lora_A.weight."""
+    """The LoRA's tensors (CPU, contiguous) under the names `save_lora_weights` writes:
+    transformer.blocks.0.attn1.to_q.lora_A.weight."""
     tensors = get_peft_model_state_dict(expert, adapter_name=ADAPTER)
     return {_PREFIX + key: value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
 
 
 def save(expert: WanTransformer3DModel, path: Path) -> None:
-    """Writes a file that `WanImageToVideoPipeline.load_lora_weights` reads (for transformer_2 with load_into_transformer_2=True)."""
+    """Writes a file that `WanImageToVideoPipeline.load_lora_weights` reads (for transformer_2 with
+    load_into_transformer_2=True)."""
     lora = expert.peft_config[ADAPTER]
     metadata = {
         _PREFIX + "r": lora.r,
@@ -90,10 +99,11 @@ def save(expert: WanTransformer3DModel, path: Path) -> None:
 
 
 def load(expert: WanTransformer3DModel, path: Path) -> None:
-    """Puts a file written by `save` into a LoRA made by `add` with the same rank and layers. Raises WeightsError naming file and key."""
+    """Puts a file written by `save` into a LoRA made by `add` with the same rank and layers. Raises WeightsError
+    naming file and key."""
     try:
         with safe_open(path, framework="pt") as opened:
-            saved = {key: opened.get_tensor(key) for key in opened.keys()}
+            saved = {key: opened.get_tensor(key) for key in opened.offset_keys()}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"LoRA: {path} is missing, truncated or not a safetensors file ({error})") from error
     expected = state_dict(expert)

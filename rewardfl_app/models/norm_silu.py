@@ -1,4 +1,5 @@
-"""The VAE's RMS norm followed by SiLU as one operation: almost half of a decode is spent in them, most of it moving memory."""
+"""The VAE's RMS norm followed by SiLU as one operation: almost half of a decode is spent in them, most of it moving
+memory."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _SMALLEST_NORM = 1e-12  # of torch.nn.functional.normalize
 
 
 def norm_silu(norm: WanRMS_norm, x: Tensor) -> Tensor:
-    """silu(norm(x)) for x [B, C, T, H, W]; the norm's weights are taken as frozen where the fast form is used (float32)."""
+    """silu(norm(x)) for x [B, C, T, H, W]; the norm's weights are taken as frozen where the fast form is used
+    (float32)."""
     if x.dtype != torch.float32 or not isinstance(norm.bias, float) or norm.gamma.requires_grad:
         return F.silu(norm(x))
     return _NormSilu.apply(x, norm.gamma * norm.scale)

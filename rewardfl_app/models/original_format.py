@@ -1,4 +1,5 @@
-"""Original Wan weights (as released by Wan-AI and lightx2v) under diffusers' names, and the configurations read from them."""
+"""Original Wan weights (as released by Wan-AI and lightx2v) under diffusers' names, and the configurations read from
+them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Rectified-flow Euler sampling as pure functions of tensors.
 
-x_{i+1} = x_i + (sigma_{i+1} - sigma_i) v(x_i, 1000 sigma_i); the latents stay in float32, the network's input is cast. Owning these
-lines rather than using a scheduler avoids a shift that is applied twice, and keeps the gradient's factorisation in sight.
+x_{i+1} = x_i + (sigma_{i+1} - sigma_i) v(x_i, 1000 sigma_i); the latents stay in float32, the network's input is cast.
+Owning these lines rather than using a scheduler avoids a shift that is applied twice, and keeps the gradient's
+factorisation in sight.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ Velocity = Callable[[int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Grid:
-    """The steps that run: `sigmas[i]` before step i (one more entry than steps, the last 0) and the expert of each step.
+    """The steps that run: `sigmas[i]` before step i (one more entry than steps, the last 0) and the expert of each
+    step.
 
-    If sampling stops before the last step of the schedule, the final 0 turns that step into the prediction of the clean latents
-    (x0_hat = x_i - sigma_i v), so what is decoded is never noisy.
+    If sampling stops before the last step of the schedule, the final 0 turns that step into the prediction of the
+    clean latents (x0_hat = x_i - sigma_i v), so what is decoded is never noisy.
     """
 
     sigmas: tuple[float, ...]
@@ -92,10 +94,9 @@ def predict_velocity(
     )[0].float()
 
 
-def velocities(
-    experts: dict[Expert, WanTransformer3DModel], grid: Grid, text: Tensor, condition: Tensor
-) -> Velocity:
-    """The velocity function of one batch: the expert of each step, with the batch's text [B, L, D] and condition [B, 20, T, h, w]."""
+def velocities(experts: dict[Expert, WanTransformer3DModel], grid: Grid, text: Tensor, condition: Tensor) -> Velocity:
+    """The velocity function of one batch: the expert of each step, with the batch's text [B, L, D] and condition [B,
+    20, T, h, w]."""
 
     def velocity(step: int, x: Tensor) -> Tensor:
         return predict_velocity(experts[grid.experts[step]], x, grid.sigmas[step], text, condition)
@@ -104,7 +105,8 @@ def velocities(
 
 
 def seeded_noise(shape: Sequence[int], *key: int) -> Tensor:
-    """Standard normal float32 noise of `shape` on the CPU, the same for the same key on every machine and in every layout of ranks.
+    """Standard normal float32 noise of `shape` on the CPU, the same for the same key on every machine and in every
+    layout of ranks.
 
     The key is a few non-negative integers, for example (seed, batch, sample); nearby keys give unrelated noise.
     """

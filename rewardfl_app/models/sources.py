@@ -50,7 +50,9 @@ def resolve(model: ModelConfig) -> ModelSources:
     elif model.model_id_with_origin_paths:
         entries = _from_hub_cache(model.model_id_with_origin_paths)
     else:
-        raise WeightsError("model.model_paths is empty: name a JSON list of the high-noise, low-noise, text encoder and VAE weights")
+        raise WeightsError(
+            "model.model_paths is empty: name a JSON list of the high-noise, low-noise, text encoder and VAE weights"
+        )
     high, low, text, vae = (source(network, paths) for network, paths in zip(NETWORKS, entries, strict=True))
     return ModelSources(high, low, text, vae, model.tokenizer_path or DEFAULT_TOKENIZER)
 
@@ -96,7 +98,9 @@ def _from_json(path: Path) -> list[list[Path]]:
     except ValueError as error:
         raise WeightsError(f"model.model_paths: {path} is not JSON ({error})") from error
     if not isinstance(listed, list) or len(listed) != len(NETWORKS):
-        raise WeightsError(f"model.model_paths: {path} must be a list of {len(NETWORKS)} entries: {', '.join(NETWORKS)}")
+        raise WeightsError(
+            f"model.model_paths: {path} must be a list of {len(NETWORKS)} entries: {', '.join(NETWORKS)}"
+        )
     entries = []
     for network, entry in zip(NETWORKS, listed, strict=True):
         names = entry if isinstance(entry, list) else [entry]
@@ -113,7 +117,8 @@ def _from_hub_cache(text: str) -> list[list[Path]]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if len(names) != len(NETWORKS):
         raise WeightsError(
-            f"model.model_id_with_origin_paths: {len(names)} entries, but {len(NETWORKS)} are needed: {', '.join(NETWORKS)}"
+            f"model.model_id_with_origin_paths: {len(names)} entries, but {len(NETWORKS)} are needed: "
+            + ", ".join(NETWORKS)
         )
     entries = []
     for name in names:
@@ -121,9 +126,13 @@ def _from_hub_cache(text: str) -> list[list[Path]]:
         try:
             root = Path(snapshot_download(repo, allow_patterns=[pattern or "*"], local_files_only=True))
         except (LocalEntryNotFoundError, ValueError) as error:
-            raise WeightsError(f"model.model_id_with_origin_paths: {repo} is not in the Hugging Face cache; download it first") from error
+            raise WeightsError(
+                f"model.model_id_with_origin_paths: {repo} is not in the Hugging Face cache; download it first"
+            ) from error
         files = sorted(path for path in root.glob(pattern) if path.exists()) if pattern else [root]
         if not files:
-            raise WeightsError(f"model.model_id_with_origin_paths: no file of {repo} in the Hugging Face cache matches {pattern}")
+            raise WeightsError(
+                f"model.model_id_with_origin_paths: no file of {repo} in the Hugging Face cache matches {pattern}"
+            )
         entries.append(files)
     return entries

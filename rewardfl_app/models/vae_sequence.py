@@ -1,8 +1,9 @@
 """The Wan VAE over a whole clip in one pass, unclamped and differentiable.
 
-diffusers' `_encode` and `_decode` walk the clip frame by frame with a mutable cache that stands for the left context of each causal
-convolution. Zero left padding of the whole sequence is the same thing, except where time is resampled: there the first frame goes
-past the temporal convolution. Larger batches of work run several times faster on a CPU, and the graph is an ordinary one.
+diffusers' `_encode` and `_decode` walk the clip frame by frame with a mutable cache that stands for the left context
+of each causal convolution. Zero left padding of the whole sequence is the same thing, except where time is resampled:
+there the first frame goes past the temporal convolution. Larger batches of work run several times faster on a CPU, and
+the graph is an ordinary one.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def decode_raw(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
 
 
 def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
-    """Normalised latents (the mode) [B, 16, T', h, w], float32, of a video [B, 3, T, H, W] in [-1, 1], T = 4 (T' - 1) + 1."""
+    """Normalised latents (the mode) [B, 16, T', h, w], float32, of a video [B, 3, T, H, W] in [-1, 1], T = 4 (T' - 1)
+    + 1."""
     moments = encode_raw(vae, video.to(vae.dtype)).float()
     return normalise(vae, moments.chunk(2, dim=1)[0])
 
@@ -57,7 +59,8 @@ def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
 def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """`AutoencoderKLWan._encode` in one pass: mean and log variance [B, 32, T', h, w] in the VAE's dtype."""
     if vae.config.is_residual:
-        # The Wan2.2-5B encoder averages over time from the first frame of each chunk on, which one pass does not reproduce.
+        # The Wan2.2-5B encoder averages over time from the first frame of each chunk on, which one pass does not
+        # reproduce.
         return vae._encode(video)
     encoder = vae.encoder
     x = patchify(video, patch_size=vae.config.patch_size) if vae.config.patch_size is not None else video

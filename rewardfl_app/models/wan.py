@@ -87,8 +87,9 @@ def load_expert(source: Source, dtype: torch.dtype = torch.float32) -> WanTransf
     )
     if filled.config.in_channels != filled.config.out_channels * 2 + 4:
         raise WeightsError(
-            f"{source.network}: {source.place} takes {filled.config.in_channels} channels, an image-to-video transformer of Wan2.2 "
-            "takes 36 (16 latent, 4 mask, 16 condition): these weights are of another model"
+            f"{source.network}: {source.place} takes {filled.config.in_channels} channels, "
+            "an image-to-video transformer of Wan2.2 takes 36 (16 latent, 4 mask, 16 condition): these weights are of "
+            "another model"
         )
     return filled
 

@@ -1,6 +1,7 @@
 """Weight files to modules, strictly: every key present, of the right shape, and nothing left over.
 
-`from_pretrained` fills a missing key with random numbers and a warning; here it is an error that names the file and the key.
+`from_pretrained` fills a missing key with random numbers and a warning; here it is an error that names the file and
+the key.
 Original Wan files (separate q/k/v/o names, `.pth` for the VAE and the text encoder) are converted on the way.
 """
 
@@ -22,7 +23,8 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def read_state(source: Source) -> dict[str, Tensor]:
-    """All tensors of a source in CPU memory. Raises WeightsError naming the file that is missing, truncated or of another format."""
+    """All tensors of a source in CPU memory. Raises WeightsError naming the file that is missing, truncated or of
+    another format."""
     state: dict[str, Tensor] = {}
     for file in source.files:
         state.update(_tensors(source.network, file))
@@ -43,7 +45,7 @@ def _tensors(network: str, file: Path) -> Iterator[tuple[str, Tensor]]:
         return
     try:
         with safe_open(file, framework="pt", device="cpu") as opened:
-            for key in opened.keys():
+            for key in opened.offset_keys():
                 yield key, opened.get_tensor(key)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{network}: {file} is truncated or not a safetensors file ({_line(error)})") from error
@@ -94,7 +96,8 @@ def fill(
     left_over = sorted(key for key in set(state) - set(expected) if not any(part in key for part in ignored))
     if left_over:
         raise WeightsError(
-            f"{source.network}: {source.place} has the key {left_over[0]}{_more(left_over)} that this network does not know"
+            f"{source.network}: {source.place} has the key {left_over[0]}{_more(left_over)} "
+            "that this network does not know"
         )
     kept = set(keep_float32)
     ready: dict[str, Tensor] = {}
@@ -104,7 +107,8 @@ def fill(
         tensor = state.pop(key)
         if tensor.shape != want.shape:
             raise WeightsError(
-                f"{source.network}: {key} in {source.place} has the shape {list(tensor.shape)}, expected {list(want.shape)}"
+                f"{source.network}: {key} in {source.place} has the shape {list(tensor.shape)}, "
+                f"expected {list(want.shape)}"
             )
         ready[key] = tensor.to(torch.float32 if kept & set(key.split(".")) else dtype)
     module.load_state_dict(ready, assign=True, strict=False)

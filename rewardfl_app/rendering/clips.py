@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -25,8 +25,8 @@ CACHE_BYTES = 4 * 2**30
 class EncodedClip:
     """One row ready for sampling and scoring.
 
-    `text` [L, D] and `condition` [20, T', h, w] are the model's inputs, `clean` [16, T', h, w] the real clip's normalised latents
-    (None unless the anchor needs them), `size` frames, height and width of the video in pixels.
+    `text` [L, D] and `condition` [20, T', h, w] are the model's inputs, `clean` [16, T', h, w] the real clip's
+    normalised latents (None unless the anchor needs them), `size` frames, height and width of the video in pixels.
     """
 
     row: int
@@ -50,7 +50,7 @@ class EncodedClip:
 
 
 class ClipEncoder:
-    """Encodes rows of a dataset, in batches, and keeps the most recent ones (up to CACHE_BYTES)."""
+    """Encodes rows of a dataset and keeps the most recent ones (up to CACHE_BYTES)."""
 
     def __init__(self, model: WanModel, dataset: ClipDataset, scorer: Scorer | None, with_clean: bool = False) -> None:
         """`scorer` None: the clips carry no reference. `with_clean`: also encode the real video, for the anchor."""
@@ -64,7 +64,7 @@ class ClipEncoder:
     def encode(self, positions: Sequence[int]) -> list[EncodedClip]:
         """The clips at these positions of the dataset. Raises DataError naming the row."""
         missing = [position for position in dict.fromkeys(positions) if position not in self._kept]
-        fresh = dict(zip(missing, self._encode([self._dataset[position] for position in missing]), strict=True))
+        fresh = {position: self._encode(self._dataset[position]) for position in missing}
         for position in positions:
             if position in self._kept:
                 self._kept.move_to_end(position)
@@ -80,49 +80,24 @@ class ClipEncoder:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.num_bytes
 
-    def _encode(self, clips: list[Clip]) -> list[EncodedClip]:
-        encoded: list[EncodedClip] = []
-        for group in _same_size(clips):
-            encoded.extend(self._encode_group(group))
-        return encoded
-
-    def _encode_group(self, clips: list[Clip]) -> list[EncodedClip]:
-        references: list[Any] = [None] * len(clips)
-        if self._scorer is not None:
-            references = [self._scorer.reference(clip) for clip in clips]
+    def _encode(self, clip: Clip) -> EncodedClip:
+        """One clip by itself: in a batch the last bits would depend on its neighbours, and a resumed run on what was
+        kept."""
+        reference = self._scorer.reference(clip) if self._scorer is not None else None
         device = self._model.device
-        text = conditioning.encode_prompts(self._model, [clip.row.prompt for clip in clips])
-        first = torch.stack([clip.first_frame for clip in clips]).to(device)
-        lasts = [clip.last_frame for clip in clips if clip.last_frame is not None]
-        last = torch.stack(lasts).to(device) if len(lasts) == len(clips) else None
-        condition = conditioning.encode_condition(self._model.vae, first, clips[0].size[0], last)
-        clean = None
-        if self._with_clean:
-            clean = conditioning.encode_video(self._model.vae, torch.stack([clip.video for clip in clips]).to(device))
-        return [
-            EncodedClip(
-                row=clip.row.index,
-                name=clip.row.video.stem,
-                prompt=clip.row.prompt,
-                text=text[i].clone(),
-                condition=condition[i].clone(),
-                clean=None if clean is None else clean[i].clone(),
-                reference=references[i],
-                size=clip.size,
-            )
-            for i, clip in enumerate(clips)
-        ]
-
-
-def _same_size(clips: list[Clip]) -> list[list[Clip]]:
-    """Consecutive clips of one size together, so that the order is kept."""
-    groups: list[list[Clip]] = []
-    for clip in clips:
-        if groups and groups[-1][0].size == clip.size:
-            groups[-1].append(clip)
-        else:
-            groups.append([clip])
-    return groups
+        last = None if clip.last_frame is None else clip.last_frame[None].to(device)
+        first = clip.first_frame[None].to(device)
+        clean = conditioning.encode_video(self._model.vae, clip.video[None].to(device))[0] if self._with_clean else None
+        return EncodedClip(
+            row=clip.row.index,
+            name=clip.row.video.stem,
+            prompt=clip.row.prompt,
+            text=conditioning.encode_prompts(self._model, [clip.row.prompt])[0],
+            condition=conditioning.encode_condition(self._model.vae, first, clip.size[0], last)[0],
+            clean=clean,
+            reference=reference,
+            size=clip.size,
+        )
 
 
 @dataclass(frozen=True)
@@ -139,10 +114,12 @@ class Batch:
         for clip in clips:
             if clip.size != clips[0].size:
                 raise DataError(
-                    f"Row {clips[0].row} is {_shown(clips[0])} and row {clip.row} is {_shown(clip)}, but they are sampled together: "
-                    "set data.height and data.width, or train.per_device_train_batch_size to 1."
+                    f"Row {clips[0].row} is {_shown(clips[0])} and row {clip.row} is {_shown(clip)}, but they are "
+                    "sampled together: set data.height and data.width, or train.per_device_train_batch_size to 1."
                 )
-        return cls(tuple(clips), torch.stack([clip.text for clip in clips]), torch.stack([clip.condition for clip in clips]))
+        return cls(
+            tuple(clips), torch.stack([clip.text for clip in clips]), torch.stack([clip.condition for clip in clips])
+        )
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:

@@ -1,4 +1,5 @@
-"""The fixed evaluation videos: the same clips and noise every time, rendered, measured and written into the run folder."""
+"""The fixed evaluation videos: the same clips and noise every time, rendered, measured and written into the run
+folder."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class EvaluationSet:
     def __init__(
         self, model: WanModel, scorer: Scorer, dataset: ClipDataset, config: Config, *, rank: int = 0, size: int = 1
     ) -> None:
-        """Encodes the first evaluation.num_samples rows. Raises DataError naming a row without a face or with a bad file."""
+        """Encodes the first evaluation.num_samples rows. Raises DataError naming a row without a face or with a bad
+        file."""
         self._model = model
         self._scorer = scorer
         self._dataset = dataset
@@ -52,7 +54,7 @@ class EvaluationSet:
         count = min(config.evaluation.num_samples, len(dataset))
         mine = list(range(rank, count, size))
         encoder = ClipEncoder(model, dataset, scorer)
-        clips = [clip for start in range(0, len(mine), 8) for clip in encoder.encode(mine[start : start + 8])]
+        clips = encoder.encode(mine)
         self.entries = [Entry(i, f"{i:02d}-{slug(clip.name)}", clip) for i, clip in zip(mine, clips, strict=True)]
 
     def render(
@@ -60,7 +62,8 @@ class EvaluationSet:
     ) -> list[Values] | None:
         """Renders and measures this process's entries into samples/; returns the measures of each.
 
-        `go_on(done)` is called before every batch with the number of videos written; False abandons the rest (returns None).
+        `go_on(done)` is called before every batch with the number of videos written; False abandons the rest (returns
+        None).
         """
         values: list[Values] = []
         for batch in self._batches(self.entries):

@@ -1,4 +1,5 @@
-"""The reward and the judge on clips: what both compare with, the reward of a batch, and the full measurement of one video."""
+"""The reward and the judge on clips: what both compare with, the reward of a batch, and the full measurement of one
+video."""
 
 from __future__ import annotations
 

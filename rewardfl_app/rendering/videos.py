@@ -29,5 +29,6 @@ def render(model: WanModel, grid: Grid, batch: Batch, noise: Tensor) -> Tensor:
 
 
 def evaluation_noise(seed: int, index: int, shape: tuple[int, ...]) -> Tensor:
-    """The noise of evaluation video `index` (from 0): float32 on the CPU, the same whatever the batch it is rendered in."""
+    """The noise of evaluation video `index` (from 0): float32 on the CPU, the same whatever the batch it is rendered
+    in."""
     return sampling.seeded_noise(shape, EVALUATION_NOISE, seed, index)

@@ -1,4 +1,5 @@
-"""`python -m rewardfl_app.training RUN_DIR`: the trainer process. Exit code 0: completed or stopped as asked; 2: bad input; 1: failed."""
+"""`python -m rewardfl_app.training RUN_DIR`: the trainer process. Exit code 0: completed or stopped as asked; 2: bad
+input; 1: failed."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
@@ -34,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         trainer = Trainer(run, files.load(run.config), ranks)
         trainer.train()
     except failure.PeerFailed:
-        return failure.FAILED
+        # The launcher ends all ranks when the first one leaves: let the one that knows why write it down.
+        time.sleep(5)
+        return failure.BAD_INPUT
     except Exception as error:
         logging.getLogger(__name__).exception("the trainer failed")
         phase, step = (trainer.reporter.phase, trainer.reporter.step) if trainer else ("loading", 0)

@@ -46,11 +46,6 @@ class Position:
         return Position(self.step + 1, self.batch + 1, 0)
 
 
-def lora_file(folder: Path, expert: Expert) -> Path:
-    """The LoRA of an expert inside a checkpoint; diffusers' `load_lora_weights` reads it."""
-    return folder / f"{expert}.safetensors"
-
-
 def save(
     run: RunFolder,
     position: Position,
@@ -59,7 +54,8 @@ def save(
     ranks: Ranks,
     config: Config,
 ) -> Path:
-    """Writes and seals the checkpoint of `position`; all ranks call it. `experts` are the trained ones. Raises OSError."""
+    """Writes and seals the checkpoint of `position`; all ranks call it. `experts` are the trained ones. Raises
+    OSError."""
     if ranks.is_first:
         checkpoints.begin(run, position.step)
     ranks.wait()
@@ -70,7 +66,7 @@ def save(
     torch.save({"optimizer": engine.optimizer_state(), "random": random_state}, _rank_file(folder, ranks.rank))
     if ranks.is_first:
         for name, expert in experts.items():
-            lora.save(expert, lora_file(folder, name))
+            lora.save(expert, lora.checkpoint_file(folder, name))
         state = {**asdict(position), "seed": config.train.seed, **_layout(config, ranks)}
         write_json_atomic(folder / _STATE_FILE, state)
     ranks.wait()
@@ -82,9 +78,10 @@ def save(
 
 
 def load_lora(checkpoint: Checkpoint, experts: dict[Expert, WanTransformer3DModel]) -> None:
-    """Puts the checkpoint's LoRA into the trained experts; before the engine is made, which copies them. Raises WeightsError."""
+    """Puts the checkpoint's LoRA into the trained experts; before the engine is made, which copies them. Raises
+    WeightsError."""
     for name, expert in experts.items():
-        lora.load(expert, lora_file(checkpoint.path, name))
+        lora.load(expert, lora.checkpoint_file(checkpoint.path, name))
 
 
 def load_state(checkpoint: Checkpoint, engine: Engine, ranks: Ranks, config: Config) -> Position:

@@ -1,7 +1,8 @@
-"""The only file that talks to DeepSpeed (and torch.distributed): the trained parameters, their optimizer, and the ranks.
+"""The only file that talks to DeepSpeed (and torch.distributed): the trained parameters, their optimizer, and the
+ranks.
 
-DeepSpeed is handed the LoRA parameters alone. Its bf16 mode would otherwise cast what diffusers keeps in float32, and the frozen
-experts need none of its bookkeeping.
+DeepSpeed is handed the LoRA parameters alone. Its bf16 mode would otherwise cast what diffusers keeps in float32, and
+the frozen experts need none of its bookkeeping.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Ranks:
         """Joins the group; every rank must call it."""
         import deepspeed
 
-        # DeepSpeed would compile a C++ kernel for shared-memory reductions, a minute at the first start, that training does not use.
+        # DeepSpeed would compile a C++ kernel for shared-memory reductions, a minute at the first start, that training
+        # does not use.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(verbose=False)
 
@@ -101,7 +103,8 @@ class Engine:
         self._remaining = num_backwards
 
     def backward(self, surrogate: Tensor) -> None:
-        """Accumulates the gradient of a scalar in the trained parameters; it is averaged over the ranks, not over calls."""
+        """Accumulates the gradient of a scalar in the trained parameters; it is averaged over the ranks, not over
+        calls."""
         self._remaining -= 1
         if self._remaining < 0:
             raise RuntimeError("more backward passes than announced to begin_update")
@@ -155,5 +158,3 @@ def _deepspeed_config(config: Config) -> dict[str, Any]:
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
     }
-
-

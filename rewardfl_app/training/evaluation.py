@@ -1,4 +1,5 @@
-"""The fixed evaluation during training: the base model first, then the trained one every few steps, beside each other."""
+"""The fixed evaluation during training: the base model first, then the trained one every few steps, beside each
+other."""
 
 from __future__ import annotations
 

@@ -39,9 +39,17 @@ def explain(error: BaseException, phase: str, step: int) -> tuple[int, str, str,
     if isinstance(error, DataError):
         return BAD_INPUT, "bad_data", _line(error), "Correct or remove that row and start again."
     if isinstance(error, WeightsError | PackError):
-        return BAD_INPUT, "bad_weights", _line(error), "Download or copy that file again, or correct its path, and start again."
+        return (
+            BAD_INPUT,
+            "bad_weights",
+            _line(error),
+            "Download or copy that file again, or correct its path, and start again.",
+        )
     if isinstance(error, NonFiniteLoss):
-        advice = "Lower train.learning_rate or train.max_grad_norm, or use model.dtype float32; resume continues from the last checkpoint."
+        advice = (
+            "Lower train.learning_rate or train.max_grad_norm, or use model.dtype float32; resume continues from the "
+            "last checkpoint."
+        )
         return FAILED, "non_finite_loss", _line(error), advice
     if isinstance(error, torch.OutOfMemoryError):
         return FAILED, "out_of_gpu_memory", f"The GPU ran out of memory {where}.", _GPU_ADVICE
@@ -49,8 +57,15 @@ def explain(error: BaseException, phase: str, step: int) -> tuple[int, str, str,
         advice = "Lower evaluation.batch_size or train.per_device_train_batch_size, or free memory, then resume."
         return FAILED, "out_of_host_memory", f"This machine ran out of memory (RAM) {where}.", advice
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FAILED, "disk_full", f"The disk is full: a file of the run could not be written {where}.", "Free space, then resume."
-    sentence = f"The trainer failed {where} for a reason unknown to this program: {type(error).__name__}: {_line(error)}"
+        return (
+            FAILED,
+            "disk_full",
+            f"The disk is full: a file of the run could not be written {where}.",
+            "Free space, then resume.",
+        )
+    sentence = (
+        f"The trainer failed {where} for a reason unknown to this program: {type(error).__name__}: {_line(error)}"
+    )
     return FAILED, "unknown", sentence, "Read the end of train.log; resume continues from the last checkpoint."
 
 

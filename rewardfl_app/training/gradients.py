@@ -6,7 +6,8 @@ Euler sampling factorises (../shared notation: x_i before step i, v_i = v(x_i), 
     dL/dtheta += delta_i (dv_i/dtheta)^T lambda_{i+1} + (KL term of step i)
     lambda_i   = lambda_{i+1} + alpha delta_i (dv_i/dx)^T lambda_{i+1}
 
-so each step is run again with a graph, pulled back, and its graph is freed: activation memory does not grow with the number of steps.
+so each step is run again with a graph, pulled back, and its graph is freed: activation memory does not grow with the
+number of steps.
 alpha = 1 is the exact gradient, alpha = 0 treats the input of every step as a constant.
 """
 
@@ -26,7 +27,8 @@ from rewardfl_app.training.losses import divergence
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
 
-# Accumulates the gradient of a scalar in the trained parameters. Called plan.num_backwards times per batch, in a fixed order.
+# Accumulates the gradient of a scalar in the trained parameters. Called plan.num_backwards times per batch, in a fixed
+# order.
 Backward = Callable[[Tensor], None]
 
 
@@ -34,9 +36,9 @@ Backward = Callable[[Tensor], None]
 class Plan:
     """Which steps carry which gradient.
 
-    `steps`: consecutive, ascending, up to the grid's last. `kl_steps`: where the divergence from the reference is measured, empty
-    when it has no weight. `alpha`: how much of the gradient flows on to the step before, 0 to 1. `kl_through_x`: whether the
-    divergence's gradient flows there too (through the trained velocity only).
+    `steps`: consecutive, ascending, up to the grid's last. `kl_steps`: where the divergence from the reference is
+    measured, empty when it has no weight. `alpha`: how much of the gradient flows on to the step before, 0 to 1.
+    `kl_through_x`: whether the divergence's gradient flows there too (through the trained velocity only).
     """
 
     grid: Grid
@@ -72,7 +74,8 @@ class Plan:
 
 @dataclass
 class Forward:
-    """What sampling left behind: the latents entering each gradient step, the final ones, and the KL summed so far [B]."""
+    """What sampling left behind: the latents entering each gradient step, the final ones, and the KL summed so far
+    [B]."""
 
     inputs: dict[int, Tensor]
     final: Tensor
@@ -80,14 +83,23 @@ class Forward:
 
 
 def sample(
-    velocity: Velocity, reference: Velocity, start_latents: Tensor, plan: Plan, backward: Backward, *, start: int, scale: float
+    velocity: Velocity,
+    reference: Velocity,
+    start_latents: Tensor,
+    plan: Plan,
+    backward: Backward,
+    *,
+    start: int,
+    scale: float,
 ) -> Forward:
     """Runs the steps from `start`, without a graph except on KL-only steps, whose gradient is taken on the way.
 
-    Those steps need their velocity with a graph anyway, so the KL costs no second forward pass of the trained network there.
+    Those steps need their velocity with a graph anyway, so the KL costs no second forward pass of the trained network
+    there.
 
     Args:
-        velocity, reference: the trained network, and the same network without what is trained (called without gradient).
+        velocity, reference: the trained network, and the same network without what is trained (called without
+        gradient).
         start_latents: x_start [B, 16, T, h, w].
         scale: what the batch's mean loss is multiplied by, 1 / (number of batches that make up the update).
     """
@@ -111,7 +123,14 @@ def sample(
 
 
 def pull_back(
-    velocity: Velocity, reference: Velocity, forward: Forward, adjoint: Tensor, plan: Plan, backward: Backward, *, scale: float
+    velocity: Velocity,
+    reference: Velocity,
+    forward: Forward,
+    adjoint: Tensor,
+    plan: Plan,
+    backward: Backward,
+    *,
+    scale: float,
 ) -> Tensor:
     """Accumulates the gradient of all gradient steps, last first; returns KL per sample [B] over all KL steps.
 

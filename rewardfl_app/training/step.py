@@ -29,7 +29,8 @@ class NonFiniteLoss(Exception):
 
 @dataclass(frozen=True)
 class Samples:
-    """What one update of this process is made from: batches, and per batch the place of each sample in the whole update's batch."""
+    """What one update of this process is made from: batches, and per batch the place of each sample in the whole
+    update's batch."""
 
     batch: int
     batches: tuple[Batch, ...]
@@ -70,7 +71,8 @@ class TrainingStep:
         self._kept_prefix: tuple[int, list[Tensor]] | None = None
 
     def update(self, samples: Samples, step: int, learning_rate: float) -> dict[str, float | None]:
-        """Makes update number `step`; returns loss, reward, kl, grad_norm, face_rate (and anchor), averaged over all samples.
+        """Makes update number `step`; returns loss, reward, kl, grad_norm, face_rate (and anchor), averaged over all
+        samples.
 
         Raises NonFiniteLoss, on all ranks together and before anything is changed.
         """

@@ -50,9 +50,17 @@ def acknowledge(run: RunFolder, decision: Decision, step: int, saved: bool, samp
         if request.kind == "stop_now":
             message = f"Stopped after step {step} without saving."
         elif request.kind == "stop_and_save":
-            message = f"Stopped after step {step}; saved {checkpoint}." if saved or not step else f"Stopped after step {step}."
+            message = (
+                f"Stopped after step {step}; saved {checkpoint}."
+                if saved or not step
+                else f"Stopped after step {step}."
+            )
         elif request.kind == "save_now":
             message = f"Saved {checkpoint}." if saved or not step else "Not saved: the run was stopped at once."
         else:
-            message = f"Rendered the evaluation videos after step {step}." if sampled else "Not rendered: the run was stopped."
+            message = (
+                f"Rendered the evaluation videos after step {step}."
+                if sampled
+                else "Not rendered: the run was stopped."
+            )
         control.acknowledge(run, request.id, message, step=step)

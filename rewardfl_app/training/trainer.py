@@ -54,7 +54,8 @@ class _Parts:
 
 
 class Trainer:
-    """Trains one run folder to its end, or until a request stops it. A complete checkpoint in the folder is continued."""
+    """Trains one run folder to its end, or until a request stops it. A complete checkpoint in the folder is
+    continued."""
 
     def __init__(self, run: RunFolder, config: Config, ranks: Ranks) -> None:
         self._run = run
@@ -104,7 +105,8 @@ class Trainer:
         self.reporter.status("training", f"Step {self._position.step} of {self._config.train.max_steps}.", left)
 
     def _samples(self, parts: _Parts) -> Samples:
-        """This rank's share of the batch: whatever the number of ranks, slot k of the batch is the same row with the same noise."""
+        """This rank's share of the batch: whatever the number of ranks, slot k of the batch is the same row with the
+        same noise."""
         train = self._config.train
         per_device, accumulation = train.per_device_train_batch_size, train.gradient_accumulation_steps
         size = per_device * accumulation * self._ranks.size
@@ -149,9 +151,7 @@ class Trainer:
         if self._saved == self._position.step:
             return
         self.reporter.status("saving", f"Saving the checkpoint of step {self._position.step}.")
-        path = checkpointing.save(
-            self._run, self._position, parts.trained, parts.engine, self._ranks, self._config
-        )
+        path = checkpointing.save(self._run, self._position, parts.trained, parts.engine, self._ranks, self._config)
         self._saved = self._position.step
         self.reporter.event("checkpoint", f"Saved {path.name}.", step=self._position.step)
 
@@ -194,9 +194,7 @@ class Trainer:
             self.reporter.event("resumed", f"Continuing after step {self._position.step}.", step=self._position.step)
         self.reporter.cut_after(self._position.step)
         self.reporter.status("loading", "Encoding the evaluation clips.")
-        videos = EvaluationSet(
-            model, scorer, evaluation_data, config, rank=self._ranks.rank, size=self._ranks.size
-        )
+        videos = EvaluationSet(model, scorer, evaluation_data, config, rank=self._ranks.rank, size=self._ranks.size)
         return _Parts(
             model=model,
             trained=trained,
@@ -208,7 +206,8 @@ class Trainer:
         )
 
     def _check_faces(self, data: ClipDataset, scorer: Scorer) -> None:
-        """Raises DataError naming every row (of those looked at) whose first frame shows no face; ranks share the work."""
+        """Raises DataError naming every row (of those looked at) whose first frame shows no face; ranks share the
+        work."""
         mine = range(min(len(data), ROWS_CHECKED_AT_START))[self._ranks.rank :: self._ranks.size]
         error: DataError | None = None
         try:
@@ -234,11 +233,9 @@ def _datasets(config: Config) -> tuple[ClipDataset, ClipDataset]:
     if config.data.metadata_path is None:
         raise DataError("data.metadata_path is empty: name your metadata.csv.")
     evaluation_path = config.evaluation.metadata_path or config.data.metadata_path
-    end_image = "end_image" in config.model.extra_inputs
     sets = []
     for path, count in ((config.data.metadata_path, None), (evaluation_path, config.evaluation.num_samples)):
         rows = manifest.read(path)[:count]
         manifest.check_rows(rows[:ROWS_CHECKED_AT_START], config.data.num_frames, path)
-        data = config.data
-        sets.append(ClipDataset(rows, data.num_frames, data.max_pixels, data.height, data.width, end_image))
+        sets.append(ClipDataset.of(rows, config))
     return sets[0], sets[1]

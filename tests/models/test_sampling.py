@@ -39,12 +39,23 @@ def test_equals_the_diffusers_pipeline_on_one_grid(model: WanModel, prompts: lis
     image, end = torch.rand(2, 1, 3, 32, 48) * 2 - 1
     noise = torch.randn(len(prompts), 16, 3, 4, 6)
     want = pipe(
-        image=(image + 1) / 2, prompt=prompts, height=32, width=48, num_frames=9, num_inference_steps=8, guidance_scale=1.0,
-        latents=noise, output_type="latent", max_sequence_length=16, last_image=(end + 1) / 2 if last else None,
-    ).frames  # fmt: skip
+        image=(image + 1) / 2,
+        prompt=prompts,
+        height=32,
+        width=48,
+        num_frames=9,
+        num_inference_steps=8,
+        guidance_scale=1.0,
+        latents=noise,
+        output_type="latent",
+        max_sequence_length=16,
+        last_image=(end + 1) / 2 if last else None,
+    ).frames
 
     text = conditioning.encode_prompts(model, prompts)
-    condition = conditioning.encode_condition(model.vae, image, 9, end if last else None).expand(len(prompts), -1, -1, -1, -1)
+    condition = conditioning.encode_condition(model.vae, image, 9, end if last else None).expand(
+        len(prompts), -1, -1, -1, -1
+    )
     with torch.no_grad():
         velocity = sampling.velocities(model.experts, grid(), text, condition)
         latents = sampling.rollout(velocity, noise, grid())
@@ -79,6 +90,8 @@ def test_noise_depends_on_its_key_alone() -> None:
     before = torch.get_rng_state()
     first = sampling.seeded_noise((4, 5), 42, 0, 1)
     assert torch.equal(first, sampling.seeded_noise((4, 5), 42, 0, 1))
-    others = [sampling.seeded_noise((4, 5), *key) for key in [(42, 1, 0), (42, 0, 2), (43, 0, 1), (42, 1, 1), (0, 0, 0)]]
+    others = [
+        sampling.seeded_noise((4, 5), *key) for key in [(42, 1, 0), (42, 0, 2), (43, 0, 1), (42, 1, 1), (0, 0, 0)]
+    ]
     assert all((first - other).abs().max() > 0.1 for other in others)
     assert torch.equal(before, torch.get_rng_state())

@@ -87,7 +87,9 @@ def test_original_wan_keys_in_shards_and_single_files(pipeline_folder: Path) -> 
     save_file({key: tensors[key] for key in names[1::2]}, folder / "part-2.safetensors")
     # Wan's own config.json, which the head count is read from (24 wide is not a multiple of the released 128)
     (folder / "config.json").write_text(json.dumps({"model_type": "i2v", "num_heads": 2, "eps": 1e-6}))
-    loaded = wan.load_expert(sources.source("low_noise_model", [folder / "part-1.safetensors", folder / "part-2.safetensors"]))
+    loaded = wan.load_expert(
+        sources.source("low_noise_model", [folder / "part-1.safetensors", folder / "part-2.safetensors"])
+    )
     assert_same_weights(loaded, want.experts["low_noise"])
     assert loaded.config.num_layers == 2 and loaded.config.attention_head_dim == 12
 
@@ -96,11 +98,17 @@ def test_original_text_encoder(pipeline_folder: Path) -> None:
     want = wan.load(model_config(pipeline_folder)).text_encoder
     renamed = {}
     back = {
-        "layer.0.layer_norm": "norm1", "layer.0.SelfAttention.relative_attention_bias": "pos_embedding.embedding",
-        "layer.0.SelfAttention": "attn", "layer.1.layer_norm": "norm2", "layer.1.DenseReluDense.wi_0": "ffn.gate.0",
-        "layer.1.DenseReluDense.wi_1": "ffn.fc1", "layer.1.DenseReluDense.wo": "ffn.fc2", "encoder.block": "blocks",
-        "encoder.final_layer_norm": "norm", "shared": "token_embedding",
-    }  # fmt: skip
+        "layer.0.layer_norm": "norm1",
+        "layer.0.SelfAttention.relative_attention_bias": "pos_embedding.embedding",
+        "layer.0.SelfAttention": "attn",
+        "layer.1.layer_norm": "norm2",
+        "layer.1.DenseReluDense.wi_0": "ffn.gate.0",
+        "layer.1.DenseReluDense.wi_1": "ffn.fc1",
+        "layer.1.DenseReluDense.wo": "ffn.fc2",
+        "encoder.block": "blocks",
+        "encoder.final_layer_norm": "norm",
+        "shared": "token_embedding",
+    }
     for key, value in want.state_dict().items():
         if key == "encoder.embed_tokens.weight":
             continue
@@ -150,9 +158,16 @@ def test_a_wrong_key_is_named(pipeline_folder: Path, change: str) -> None:
 
 def test_text_to_video_weights_are_refused(pipeline_folder: Path) -> None:
     expert = wan.WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16, text_dim=16, freq_dim=32, ffn_dim=48,
-        num_layers=1, rope_max_seq_len=32,
-    )  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=16,
+        out_channels=16,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=48,
+        num_layers=1,
+        rope_max_seq_len=32,
+    )
     expert.save_pretrained(pipeline_folder / "transformer")
     with pytest.raises(WeightsError, match="takes 16 channels"):
         wan.load(model_config(pipeline_folder))
@@ -179,7 +194,9 @@ def test_entries_of_the_hub_cache(pipeline_folder: Path, tmp_path: Path, monkeyp
     (repo / "refs" / "main").write_text("abc123")
     shutil.copytree(pipeline_folder, repo / "snapshots" / "abc123")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    entries = ",".join(f"Lab/Tiny-Wan:{folder}/*.safetensors" for folder in ("transformer", "transformer_2", "text_encoder", "vae"))
+    entries = ",".join(
+        f"Lab/Tiny-Wan:{folder}/*.safetensors" for folder in ("transformer", "transformer_2", "text_encoder", "vae")
+    )
     found = sources.resolve(ModelConfig(model_id_with_origin_paths=entries, tokenizer_path="x"))
     assert found.vae.files[0].is_file() and found.vae.config is not None
     with pytest.raises(WeightsError, match="Lab/Other"):

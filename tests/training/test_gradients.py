@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+
 import pytest
 import tiny_wan
 import torch
@@ -131,7 +132,11 @@ def plan(k: int, *, alpha: float = 1.0, kl_weight: float = 0.0, kl: str = "gradi
 
 
 CASES = [(k, 1.0, kl, through_x) for k in (1, 2, 3, 4) for kl, through_x in (("expert", False), ("gradient", True))]
-CASES += [(3, alpha, kl, through_x) for alpha in (0.0, 0.5) for kl, through_x in ((None, False), ("expert", True), ("gradient", False))]
+CASES += [
+    (3, alpha, kl, through_x)
+    for alpha in (0.0, 0.5)
+    for kl, through_x in ((None, False), ("expert", True), ("gradient", False))
+]
 
 
 @pytest.mark.parametrize(("k", "alpha", "kl", "through_x"), CASES)

@@ -1,0 +1,1 @@
+"""Videos from trained models, and the comparison before and after."""

@@ -1,0 +1,62 @@
+"""`python -m rewardfl_app.inference generate|evaluate`: the process that loads weights and renders, a child of the
+command line.
+
+Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+# Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the arguments and renders."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+
+    from rewardfl_app.config.problems import ConfigError
+    from rewardfl_app.data.errors import DataError
+    from rewardfl_app.inference import session
+    from rewardfl_app.inference.evaluate import evaluate
+    from rewardfl_app.inference.generate import generate
+    from rewardfl_app.models.sources import WeightsError
+    from rewardfl_app.rewards.pack import PackError
+    from rewardfl_app.runs.folder import RunError, RunFolder
+
+    run = RunFolder(options.run.absolute())
+    try:
+        loaded = session.load(run, options.checkpoint)
+        if options.command == "generate":
+            generate(loaded, options.image, options.prompt, options.seed, options.out)
+        else:
+            evaluate(loaded, run)
+    except (ConfigError, DataError, WeightsError, PackError, RunError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rewardfl_app.inference", description="Render videos.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("generate", "one video from an image"), ("evaluate", "the evaluation videos of a checkpoint")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--run", type=Path, required=True, help="run folder")
+        command.add_argument("--checkpoint", default="latest", help="base, latest or a step")
+    generate = commands.choices["generate"]
+    generate.add_argument("--image", type=Path, required=True)
+    generate.add_argument("--prompt", required=True)
+    generate.add_argument("--seed", type=int, default=0)
+    generate.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

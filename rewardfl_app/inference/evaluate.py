@@ -1,0 +1,32 @@
+"""The evaluation videos of a checkpoint, rendered after the fact into the run's samples folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rewardfl_app.data import manifest
+from rewardfl_app.data.dataset import ClipDataset
+from rewardfl_app.data.errors import DataError
+from rewardfl_app.rendering.evaluation_set import EvaluationSet
+from rewardfl_app.rendering.scoring import Scorer
+
+if TYPE_CHECKING:
+    from rewardfl_app.inference.session import Session
+    from rewardfl_app.runs.folder import RunFolder
+
+
+def evaluate(session: Session, run: RunFolder) -> int:
+    """Renders and measures the run's evaluation set with the session's model; returns the number of videos.
+
+    Raises DataError, PackError.
+    """
+    config = session.config
+    path = config.evaluation.metadata_path or config.data.metadata_path
+    if path is None:
+        raise DataError("data.metadata_path is empty: the run names no clips to evaluate on.")
+    rows = manifest.read(path)[: config.evaluation.num_samples]
+    scorer = Scorer.load(config.reward, session.model.device)
+    videos = EvaluationSet(session.model, scorer, ClipDataset.of(rows, config), config)
+    values = videos.render(run, session.step, session.grid)
+    videos.write_references(run)
+    return len(values or [])

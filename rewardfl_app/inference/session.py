@@ -1,0 +1,47 @@
+"""The model of a run, ready to render: the base model, or with the LoRA of one of its checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from rewardfl_app.config import files, schedule
+from rewardfl_app.models import lora, wan
+from rewardfl_app.models.sampling import Grid
+from rewardfl_app.runs import checkpoints
+
+if TYPE_CHECKING:
+    from rewardfl_app.config.schema import Config
+    from rewardfl_app.models.wan import WanModel
+    from rewardfl_app.runs.folder import RunFolder
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model with the configuration it came from. `step` is the checkpoint's, 0 for the base model."""
+
+    config: Config
+    model: WanModel
+    grid: Grid
+    step: int
+
+
+def load(run: RunFolder, checkpoint: str) -> Session:
+    """Loads the model of a run folder (config.yaml is enough) at "base", "latest" or a step.
+
+    Raises ConfigError, CheckpointError, WeightsError.
+    """
+    config = files.load(run.config, check_files=False)
+    chosen = None if checkpoint == BASE else checkpoints.find(run, checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = wan.load(config.model, device)
+    if chosen is not None:
+        for name in schedule.trained_experts(config):
+            settings = config.lora
+            lora.add(model.experts[name], settings.lora_target_modules, settings.lora_rank, settings.lora_alpha, seed=0)
+            lora.load(model.experts[name], lora.checkpoint_file(chosen.path, name))
+    return Session(config, model, Grid.of(config), 0 if chosen is None else chosen.step)
