@@ -21,7 +21,7 @@ class UsageError(Exception):
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Reward FL: train, watch and compare in the browser.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1, this machine only)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port (default 7860; 0 takes a free one)")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder of the runs (default ./runs)")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for this name and password")

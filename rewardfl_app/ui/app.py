@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 
 TITLE = "Reward FL"
 TICK_SECONDS = 1.0
-# Holds only which run and page were looked at. The secret keeps the value readable after a restart; there is nothing to hide in it.
+# Only which run was looked at. A fixed secret keeps it readable after a restart; there is nothing to hide in it.
 _PREFERENCES = {"run": None}
 
 
 def build_app(runs_dir: Path) -> gr.Blocks:
-    """The page over a runs folder. Everything it shows is read from there, so it can be closed and built again at any time."""
+    """The page over a runs folder. All it shows is read from there, so it can be closed and built again at any time."""
     runs_dir = runs_dir.absolute()
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as app:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
         preferences = gr.BrowserState(_PREFERENCES, storage_key="rewardfl_view", secret="rewardfl-view")
         session_state = gr.State(None)
         bar = header.build()
@@ -63,7 +63,7 @@ def build_app(runs_dir: Path) -> gr.Blocks:
             def ask(session: Session | None) -> tuple[Any, ...]:
                 if session is None or session.run is None:
                     return gr.skip(), *[gr.skip()] * len(PARTS)
-                gr.Info(monitor_page.ask(session.run, kind), duration=6)
+                session.say(monitor_page.ask(session.run, kind))
                 return session, *session.update()
 
             return ask
@@ -71,10 +71,10 @@ def build_app(runs_dir: Path) -> gr.Blocks:
         def resumed(session: Session | None) -> tuple[Any, ...]:
             if session is None or session.run is None:
                 return gr.skip(), *[gr.skip()] * len(PARTS)
-            gr.Info(monitor_page.resume(session.run), duration=6)
+            session.say(monitor_page.resume(session.run))
             return session, *session.update()
 
-        app.load(opened, preferences, follow, **quiet)
+        blocks.load(opened, preferences, follow, **quiet)
         timer.tick(tick, [session_state, preferences], follow, **quiet)
         bar.choose(chosen, session_state, [preferences, *follow], **quiet)
         train.started(started, session_state, [pages, preferences, *follow], **quiet)
@@ -83,6 +83,7 @@ def build_app(runs_dir: Path) -> gr.Blocks:
         monitor.top.save_now(requested("save_now"), session_state, follow, **quiet)
         monitor.top.sample_now(requested("sample_now"), session_state, follow, **quiet)
         monitor.top.resume(resumed, session_state, follow, **quiet)
+    app: gr.Blocks = blocks
     return app
 
 

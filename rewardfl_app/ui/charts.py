@@ -1,4 +1,4 @@
-"""Curves of a run: which there are, what belongs into each, and thinning. Pure functions from metric records to plain values."""
+"""Curves of a run: which there are, what belongs into each, and thinning. Pure functions over metric records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_POINTS = 1000
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart: `key` in metrics.jsonl, label, colour role, points drawn as marks, dashed level of the base model."""
+    """One line of a chart: `key` in metrics.jsonl, label, colour role, points drawn or not, level of the base model."""
 
     key: str
     label: str
@@ -42,7 +42,7 @@ CHARTS: tuple[Chart, ...] = (
     Chart(
         "reward",
         "Face similarity",
-        "Cosine similarity of generated faces to the real person. The judge is a second recogniser that is never trained on.",
+        "Cosine similarity of generated faces to the real person. The judge is a recogniser that is never trained on.",
         "",
         (
             Curve("reward", "training batch", "train"),
@@ -62,7 +62,7 @@ CHARTS: tuple[Chart, ...] = (
     ),
     Chart("loss", "Loss", "-weight x normalised reward + KL weight x KL.", "", (Curve("loss", "loss", "after"),)),
     Chart(
-        "kl", "KL", "Divergence from the untrained model: how far the model has moved.", "", (Curve("kl", "KL", "after"),), 4
+        "kl", "KL", "Divergence from the untrained model: how far it has moved.", "", (Curve("kl", "KL", "after"),), 4
     ),
     Chart(
         "grad_norm",
@@ -107,7 +107,7 @@ def number(value: object) -> float | None:
 
 
 def column(records: Iterable[Record], key: str) -> list[tuple[float, float, float]]:
-    """(step, unix time, value) of every record that has a finite value of `key`; records as `runs.metrics.current` orders them."""
+    """(step, unix time, value) of each record with a finite value of `key`; records in `runs.metrics.current` order."""
     points: list[tuple[float, float, float]] = []
     for record in records:
         step, value = number(record.get("step")), number(record.get(key))
@@ -152,7 +152,8 @@ def build(records: Sequence[Record], marks: Iterable[tuple[int, str]] = ()) -> l
     shared_marks = [{"step": step, "label": label} for step, label in marks]
     charts = []
     for chart in CHARTS:
-        series, lines = [], []
+        series: list[dict[str, Any]] = []
+        lines: list[dict[str, Any]] = []
         for curve in chart.curves:
             points = thin(column(records, curve.key))
             if points:

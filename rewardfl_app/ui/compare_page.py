@@ -44,7 +44,7 @@ def pairs(runs_dir: Path, run_id: str, step: int | None) -> dict[str, Any]:
         step: None is the newest. Samples that exist on one side only are left out.
     """
     run = next((found for found in list_runs(runs_dir) if found.id == run_id), None)
-    nothing = {"run": run_id, "step": None, "samples": [], "means": {}}
+    nothing: dict[str, Any] = {"run": run_id, "step": None, "samples": [], "means": {}}
     if run is None:
         return nothing
     groups = list_samples(run)
@@ -127,7 +127,7 @@ def build(runs_dir: Path) -> gr.HTML:
         return pairs(runs_dir, str(request.get("run")), step if isinstance(step, int) else None)
 
     return gr.HTML(
-        value={"run": None, "steps": [], "version": 0},
+        value={"run": None, "steps": [], "version": 0, "loading": True},
         html_template=asset("compare.html"),
         js_on_load=asset("player.js") + "\n" + asset("compare.js"),
         apply_default_css=False,

@@ -1,4 +1,4 @@
-"""The settings form as data: fields from the configuration schema, values to and from text, differences. No widget in here."""
+"""The settings form as data: fields from the configuration schema, values to and from text, differences."""
 
 from __future__ import annotations
 
@@ -32,12 +32,21 @@ APPLIES_TEXT = {
     "resume": "takes effect when a run is resumed",
     "live": "takes effect at once",
 }
-_WORDS = {"kl": "KL", "lr": "LR", "lora": "LoRA", "fps": "FPS", "nms": "NMS", "det": "detector", "num": "number of", "id": "ID"}
+_WORDS = {
+    "kl": "KL",
+    "lr": "LR",
+    "lora": "LoRA",
+    "fps": "FPS",
+    "nms": "NMS",
+    "det": "detector",
+    "num": "number of",
+    "id": "ID",
+}
 
 
 @dataclass(frozen=True)
 class FormField:
-    """One row of the form. `key` is the full name, for example train.learning_rate; `limits` is a short text such as "0 to 1"."""
+    """One row of the form. `key` is the full name (train.learning_rate); `limits` is a short text such as "0 to 1"."""
 
     key: str
     name: str
@@ -131,10 +140,10 @@ def _kind(info: FieldInfo) -> tuple[Kind, tuple[str, ...], bool]:
 
 
 def _limits(info: FieldInfo, optional: bool) -> str:
-    low = next((f"{m.ge:g}" for m in info.metadata if isinstance(m, Ge)), None)  # type: ignore[str-format]
-    above = next((f"{m.gt:g}" for m in info.metadata if isinstance(m, Gt)), None)  # type: ignore[str-format]
-    high = next((f"{m.le:g}" for m in info.metadata if isinstance(m, Le)), None)  # type: ignore[str-format]
-    below = next((f"{m.lt:g}" for m in info.metadata if isinstance(m, Lt)), None)  # type: ignore[str-format]
+    low = next((f"{m.ge:g}" for m in info.metadata if isinstance(m, Ge)), None)
+    above = next((f"{m.gt:g}" for m in info.metadata if isinstance(m, Gt)), None)
+    high = next((f"{m.le:g}" for m in info.metadata if isinstance(m, Le)), None)
+    below = next((f"{m.lt:g}" for m in info.metadata if isinstance(m, Lt)), None)
     if low is not None and high is not None:
         text = f"{low} to {high}"
     elif above is not None and below is not None and len(below) < 6:
@@ -176,8 +185,8 @@ def values_of(config: BaseModel) -> dict[str, str | bool]:
 def mapping_of(values: Values, schema: type[BaseModel] = Config) -> dict[str, dict[str, object]]:
     """The nested mapping that `config.validation.build` takes.
 
-    Text that is not a number stays text, so that validation can say so beside the field. Keys the schema does not know are passed on
-    for the same reason.
+    Text that is not a number stays text, so that validation can say so beside the field. Keys the schema does not know
+    are passed on for the same reason.
     """
     kinds = {field.key: field for section in sections(schema) for field in section.fields}
     nested: dict[str, dict[str, object]] = {}

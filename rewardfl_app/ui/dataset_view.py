@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rewardfl_app.supervisor.freeze import EMBEDDED_FAMILY, with_embedded_data
 from rewardfl_app.ui.media import thumbnail
 
 NUM_SHOWN = 24
+# One renderer at a time: the second to come finds the clips of the first.
+_RENDERING = threading.Lock()
 
 
 def describe(family: str, metadata_path: str | None, runs_dir: Path) -> dict[str, Any]:
@@ -35,7 +38,8 @@ def embedded_clips(runs_dir: Path) -> str | None:
     Raises:
         OSError: they cannot be written.
     """
-    return with_embedded_data(preset(EMBEDDED_FAMILY), runs_dir).data.metadata_path
+    with _RENDERING:
+        return with_embedded_data(preset(EMBEDDED_FAMILY), runs_dir).data.metadata_path
 
 
 def _rows(path: Path) -> list[Any]:
@@ -44,14 +48,17 @@ def _rows(path: Path) -> list[Any]:
     return manifest.read(path)
 
 
-def _answer(rows: list[dict[str, Any]], total: int, error: str | None, path: str | None, embedded: bool) -> dict[str, Any]:
+def _answer(
+    rows: list[dict[str, Any]], total: int, error: str | None, path: str | None, embedded: bool
+) -> dict[str, Any]:
     return {"rows": rows, "total": total, "error": error, "path": path, "embedded": embedded}
 
 
 def _row(row: Any) -> dict[str, Any]:
     from rewardfl_app.data import video
 
-    shown = {"row": row.index, "file": row.video.name, "prompt": row.prompt, "picture": thumbnail(row.input_image or row.video, 256)}
+    picture = thumbnail(row.input_image or row.video, 256)
+    shown = {"row": row.index, "file": row.video.name, "prompt": row.prompt, "picture": picture}
     try:
         info = video.probe(row.video)
     except DataError as error:

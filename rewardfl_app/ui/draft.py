@@ -1,4 +1,4 @@
-"""The settings being edited: where they come from, what is wrong with them, what differs, what is still missing on disk."""
+"""The settings being edited: where they come from, what is wrong with them, what differs, what is still missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Need:
-    """One thing a model family needs. `state` is "ready", "missing" or "optional"; `text` says what to get and where to put it."""
+    """One thing a model family needs. `state` is "ready", "missing" or "optional"; `text` says what to get, where."""
 
     field: str
     title: str
@@ -103,8 +103,8 @@ def needs(values: Values) -> list[Need]:
         values,
         "model.model_paths",
         "Wan2.2 weights",
-        "Download Wan-AI/Wan2.2-I2V-A14B and the distilled transformers of lightx2v/Wan2.2-Lightning. Write a JSON list of four paths "
-        "(high-noise model, low-noise model, text encoder, VAE) and give that file as model_paths.",
+        "Download Wan-AI/Wan2.2-I2V-A14B and the distilled transformers of lightx2v/Wan2.2-Lightning. Write a JSON "
+        "list of four paths (high-noise model, low-noise model, text encoder, VAE) and give that file as model_paths.",
     )
     if cached and weights.state == "missing":
         weights = Need(weights.field, weights.title, "ready", "Looked up in the Hugging Face cache.")
@@ -114,21 +114,22 @@ def needs(values: Values) -> list[Need]:
             values,
             "model.tokenizer_path",
             "Tokenizer",
-            "The folder google/umt5-xxl of the Wan2.2 download goes into tokenizer_path. Empty: taken from the Hugging Face hub.",
+            "The folder google/umt5-xxl of the Wan2.2 download goes into tokenizer_path. Empty: from Hugging Face.",
             optional=True,
         ),
         _need(
             values,
             "reward.reward_model_path",
             "Face pack",
-            "Download antelopev2.zip from insightface's releases, unzip its ONNX files into one folder and give that folder as "
-            "reward_model_path.",
+            "Download antelopev2.zip from insightface's releases, unzip its ONNX files into one folder and give that "
+            "folder as reward_model_path.",
         ),
         _need(
             values,
             "data.metadata_path",
             "Your clips",
-            "A metadata.csv with the columns video and prompt; the first frame of every clip must show a face. Give it as metadata_path.",
+            "A metadata.csv with the columns video and prompt; the first frame of every clip must show a face. Give it "
+            "as metadata_path.",
         ),
     ]
 
@@ -143,7 +144,7 @@ def _need(values: Values, field: str, title: str, text: str, optional: bool = Fa
 
 
 def review(values: Values, source: str, runs_dir: Path) -> dict[str, Any]:
-    """All the page shows beside the form: problems, differences from the source and from the last run, what is missing."""
+    """What the page shows beside the form: problems, differences from source and last run, what is missing."""
     return {
         "problems": [{"field": problem.field, "message": problem.message} for problem in problems(values)],
         "changes": [asdict(change) for change in _changes_from(source, values, runs_dir)],

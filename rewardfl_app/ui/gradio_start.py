@@ -1,9 +1,9 @@
 """Imports Gradio in about half of its usual time.
 
-At import Gradio parses the source of each of its 80 components to rewrite the `.pyi` stubs that editors read, in its own
-installation folder. That is 2.5 of 4.3 seconds on a laptop core, fails on a read-only installation, and serves no running app.
-Gradio skips it for classes whose file `inspect` cannot name (components defined in a notebook); `load` gives it that answer for its
-own classes while they are being defined, and nothing outlives the import.
+At import Gradio parses the source of each of its 80 components to rewrite the `.pyi` stubs that editors read, in its
+own installation folder. That is 2.5 of 4.3 seconds on a laptop core and serves no running app. Gradio skips it for
+classes whose file `inspect` cannot name (components defined in a notebook); `load` gives it that answer for its own
+classes while they are being defined, and nothing outlives the import.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 
@@ -28,8 +27,7 @@ def load() -> None:
             raise OSError("the stub of this class is not needed")
         return original(thing)
 
-    replacement: Callable[[Any], str] = getfile
-    inspect.getfile = replacement
+    inspect.getfile = getfile  # type: ignore[assignment]
     try:
         import gradio  # noqa: F401
     finally:

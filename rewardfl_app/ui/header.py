@@ -34,7 +34,7 @@ STATE_WORDS = {
 
 
 class RunList:
-    """The runs of the runs folder for the run menu. States of ended runs are remembered until their exit.json changes."""
+    """The runs for the run menu. States of ended runs are remembered until their exit.json changes."""
 
     def __init__(self, runs_dir: Path) -> None:
         self._runs_dir = runs_dir
@@ -69,11 +69,11 @@ class RunList:
 
 def choose(rows: list[dict[str, Any]], wanted: str | None) -> str | None:
     """The run to show: the wanted one if it still exists, else one that is going on, else the newest."""
-    ids = [row["id"] for row in rows]
+    ids: list[str] = [row["id"] for row in rows]
     if wanted in ids:
         return wanted
-    alive = [row["id"] for row in rows if row["state"] not in FINAL_STATES]
-    return (alive or ids or [None])[0]
+    alive: list[str] = [row["id"] for row in rows if row["state"] not in FINAL_STATES]
+    return next(iter(alive or ids), None)
 
 
 def payload(rows: list[dict[str, Any]], view: RunView | None) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def payload(rows: list[dict[str, Any]], view: RunView | None) -> dict[str, Any]:
 def build() -> gr.HTML:
     """The header component; events: choose {run}, stop {run, now}."""
     return gr.HTML(
-        value={"runs": [], "run": None},
+        value={"runs": [], "run": None, "loading": True},
         html_template=asset("header.html"),
         js_on_load=asset("header.js"),
         apply_default_css=False,

@@ -1,4 +1,4 @@
-"""The headline of a run: what changed in reward, judge and motion, in plain words, with a warning when it looks like cheating."""
+"""The headline of a run: what changed in reward, judge and motion, in plain words, a warning where it looks wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Headline:
-    """What the tiles say. `level` is "waiting", "good", "neutral" or "warn"; `sentence` says it in one or two sentences."""
+    """What the tiles say. `level` is "waiting", "good", "neutral" or "warn"; `sentence` says it in plain words."""
 
     step: int | None
     reward: Measure
@@ -73,13 +73,13 @@ def headline(records: Sequence[Record], step: int | None = None) -> Headline:
     at = int(number(last.get("step")) or 0)
     if at == 0:
         sentence = "This is the untrained model. The change appears here after the first evaluation."
-        only_before = [Measure(measure.after, None) for measure in (reward, judge, motion)]
-        return Headline(0, *only_before, "waiting", sentence, "neutral", "neutral")
+        only = [Measure(measure.after, None) for measure in (reward, judge, motion)]
+        return Headline(0, only[0], only[1], only[2], "waiting", sentence, "neutral", "neutral")
     level, sentence = verdict(reward, judge, motion)
     motion_level = "warn" if motion.ratio is not None and motion.ratio < MOTION_FLOOR else "neutral"
     judge_level = "warn" if _diverges(reward, judge) else "neutral"
     if level == "warn" and (parted := parting_step(records)) is not None and parted < at:
-        sentence += f" They part at step {parted}."
+        sentence += f" It began at step {parted}."
     return Headline(at, reward, judge, motion, level, sentence, motion_level, judge_level)
 
 
@@ -94,24 +94,29 @@ def verdict(reward: Measure, judge: Measure, motion: Measure) -> tuple[str, str]
     if gain is None:
         return "waiting", "The untrained model was not measured, so there is nothing to compare with."
     if gain < -NOTICEABLE:
-        return "warn", "Faces are less alike the real person than before training."
+        return "warn", "Faces resemble the real person less than before training."
     if gain <= NOTICEABLE:
         return "neutral", "No noticeable change of face similarity yet."
     if _diverges(reward, judge):
         return "warn", (
-            "Possible reward hacking: the trained-on recogniser is happier, but the judge, which is never trained on, sees less of the person."
+            "Possible reward hacking: the recogniser it trains on scores higher, but the judge, which is never trained "
+            f"on, scores lower{_moves(motion)}."
         )
     if motion.ratio is not None and motion.ratio < MOTION_FLOOR:
         return "warn", (
-            f"Possible reward hacking: faces are more alike, but move only {motion.ratio:.0%} as much as before. A frozen face is not "
-            "identity; raise kl_weight."
+            f"Possible reward hacking: faces resemble the person more, but move only {motion.ratio:.0%} as much as "
+            "before. A frozen face is not identity; raise kl_weight."
         )
-    kept = f" and motion is {motion.ratio:.0%} of before" if motion.ratio is not None else ""
+    moves = _moves(motion)
     if judge.delta is None:
-        return "good", f"Faces stay more alike the real person{kept}. No judge is set, so the gain is not confirmed."
+        return "neutral", f"Faces resemble the real person more than before{moves}. No judge is set to confirm it."
     if judge.delta <= NOTICEABLE:
-        return "neutral", f"The reward rises{kept}, but the judge does not confirm it yet."
-    return "good", f"Faces stay more alike the real person, an independent judge agrees{kept}."
+        return "neutral", f"The reward rises{moves}, but the judge does not confirm it yet."
+    return "good", f"Faces resemble the real person more than before, the independent judge agrees{moves}."
+
+
+def _moves(motion: Measure) -> str:
+    return f", and motion is {motion.ratio:.0%} of before" if motion.ratio is not None else ""
 
 
 def parting_step(records: Sequence[Record]) -> int | None:

@@ -18,7 +18,7 @@ PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
 def served_file(path: Path, runs_dir: Path) -> str | None:
-    """Absolute path of a file that the page may load by address, or None if it is missing or outside the runs folder."""
+    """Absolute path of a file that the page may load by address; None if it is missing or outside the runs folder."""
     resolved = path.resolve()
     if not resolved.is_relative_to(runs_dir.resolve()) or not resolved.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Monitor: the headline tiles, the curves, the newest sample with its faces, events, log, and the requests to the trainer."""
+"""Monitor: headline tiles, curves, the newest sample with its faces, events, log, and requests to the trainer."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _measure(measure: Measure) -> dict[str, float | None]:
     return {**asdict(measure), "delta": measure.delta, "ratio": measure.ratio}
 
 
-def top_payload(view: RunView | None) -> dict[str, Any]:
-    """Tiles, verdict, buttons, and how the run ended."""
+def top_payload(view: RunView | None, notice: str = "") -> dict[str, Any]:
+    """Tiles, verdict, buttons, and how the run ended. `notice` is the answer to what was last asked of the trainer."""
     if view is None:
         return {"run": None}
     now = view.state
@@ -53,6 +53,7 @@ def top_payload(view: RunView | None) -> dict[str, Any]:
         "num_samples": len(view.samples.get(line.step or 0, ())),
         "checkpoint": saved[-1].step if saved else None,
         "exit": {key: ended.get(key) for key in ("cause", "sentence", "next_step")} if now.is_finished else None,
+        "notice": notice,
         "can_resume": now.state in {"stopped", "failed", "lost"},
         "receipts": [str(receipt.get("message", "")) for receipt in view.receipts[-NUM_RECEIPTS:]],
         "pending": [request.kind for request in control.pending(view.run)] if not now.is_finished else [],
@@ -147,7 +148,7 @@ class MonitorParts:
 
 def build() -> MonitorParts:
     """Lay out the page."""
-    top = _part("monitor_top", {"run": None})
+    top = _part("monitor_top", {"run": None, "loading": True})
     with gr.Row(elem_classes="monitor-grid", equal_height=False):
         with gr.Column(scale=5, min_width=420):
             curves = _part("monitor_charts", {"run": None, "charts": []})

@@ -129,23 +129,21 @@ class RunView:
 
 
 def sample_stamps(samples: Path) -> object:
-    """A value that differs once a sample was completed: the groups, and the files of the groups still being written.
+    """A value that differs once a sample was completed: the groups, and how complete the open ones are.
 
-    Only the reference, the baseline and the newest step are looked into, so the cost does not grow with the length of the run.
+    Only the reference, the baseline and the newest step are looked into, so a long run costs no more than a short one.
     """
     try:
         groups = sorted(entry.name for entry in os.scandir(samples) if entry.is_dir())
     except FileNotFoundError:
         return None
-    open_groups = [name for name in groups if not name.startswith("step_")] + groups[-1:]
-    complete = tuple(
-        (name, sum((child / "faces.json").is_file() for child in (samples / name).iterdir())) for name in open_groups
-    )
-    return tuple(groups), complete
+    watched = [name for name in groups if not name.startswith("step_")] + groups[-1:]
+    complete = [(name, sum(path.is_file() for path in (samples / name).glob("*/faces.json"))) for name in watched]
+    return groups, complete
 
 
 def tail(path: Path, num_bytes: int = LOG_BYTES, num_lines: int = LOG_LINES) -> str:
-    """The last lines of a text file; "" when it does not exist. Progress bars (carriage returns) show their last state."""
+    """The last lines of a text file, "" when it does not exist; progress bars (carriage returns) at their last."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)

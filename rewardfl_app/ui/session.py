@@ -18,7 +18,7 @@ PARTS = ("header", "top", "curves", "sample", "activity", "compare")
 
 
 class Session:
-    """State of one page on the server; it can be thrown away at any time and is then built again from the run folder."""
+    """State of one page on the server; it can be thrown away at any time and is built again from the run folder."""
 
     def __init__(self, runs_dir: Path, wanted: str | None = None) -> None:
         self._runs_dir = runs_dir
@@ -26,6 +26,8 @@ class Session:
         self._wanted = wanted
         self._view: RunView | None = None
         self._sent: dict[str, Any] = {}
+        self._notice = ""
+        self._receipts = 0
         self._lock = threading.Lock()
 
     @property
@@ -37,6 +39,12 @@ class Session:
         """Look at another run from the next update on; an id that is no run is ignored."""
         with self._lock:
             self._wanted = run_id
+
+    def say(self, notice: str) -> None:
+        """Show a sentence on the Monitor page until the trainer has answered."""
+        with self._lock:
+            self._notice = notice
+            self._receipts = len(self._view.receipts) if self._view else 0
 
     def update(self) -> tuple[Any, ...]:
         """New values of PARTS, `gr.skip()` where nothing changed."""
@@ -50,12 +58,17 @@ class Session:
         if chosen != (self._view.run.id if self._view else None):
             run = next((run for run in list_runs(self._runs_dir) if run.id == chosen), None)
             self._view = RunView(run) if run else None
+            self._notice = ""
         view = self._view
         changed = view.look() if view else Changed(*[not self._sent] * 5)
         state, metrics = changed.state, changed.metrics
+        if view and state and len(view.receipts) > self._receipts:
+            self._notice = ""  # the trainer's own receipt says it better
+        told = self._notice or (self._sent.get("top") or {}).get("notice")
+        top = state or metrics or changed.samples or changed.events or told
         return {
             "header": header.payload(rows, view),
-            "top": monitor_page.top_payload(view) if state or metrics or changed.samples or changed.events else None,
+            "top": monitor_page.top_payload(view, self._notice) if top else None,
             "curves": monitor_page.charts_payload(view) if metrics or changed.events else None,
             "sample": monitor_page.sample_payload(view, self._runs_dir) if changed.samples else None,
             "activity": monitor_page.activity_payload(view) if changed.events or changed.log else None,

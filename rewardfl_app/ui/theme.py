@@ -1,4 +1,4 @@
-"""Look of the page: theme, style sheet and shared scripts, all served by the app itself (nothing comes from outside)."""
+"""Look of the page: theme, style sheet and shared scripts, all served by the app itself, nothing from outside."""
 
 from __future__ import annotations
 

@@ -13,9 +13,10 @@ from rewardfl_app.config.validation import ConfigError, build
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs.folder import RunError
 from rewardfl_app.supervisor import supervisor
+from rewardfl_app.supervisor.freeze import uses_embedded_data
 from rewardfl_app.ui import draft
 from rewardfl_app.ui.config_form import form_payload, mapping_of
-from rewardfl_app.ui.dataset_view import describe
+from rewardfl_app.ui.dataset_view import describe, embedded_clips
 from rewardfl_app.ui.theme import asset
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ def start(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
     parent = source.removeprefix("run:") if source.startswith("run:") else None
     try:
         config = build(mapping_of(_values(request)))
+        if uses_embedded_data(config):
+            embedded_clips(runs_dir)  # waits for those being rendered since the app was started
         run = supervisor.start(config, runs_dir, name=name, parent=parent)
     except ConfigError as error:
         return {"problems": [{"field": problem.field, "message": problem.message} for problem in error.problems]}

@@ -25,7 +25,7 @@ const player = new SyncPlayer(frame => {
 async function show() {
   const v = props.value || {run: null, steps: []};
   const possible = Boolean(v.run && v.steps.length && v.has_baseline);
-  $(".cp-none").hidden = possible;
+  $(".cp-none").hidden = possible || Boolean(v.loading);
   $(".cp-main").hidden = !possible;
   if (!possible) {
     $(".cp-why").textContent = v.run && v.finished ? "This run ended before its first evaluation, so there is nothing to compare."

@@ -14,13 +14,14 @@ function show() {
   if (v.run) runs.value = v.run;
   runs.parentElement.hidden = !v.run;
   pill.hidden = progress.hidden = !v.run;
-  $(".hd-none").hidden = Boolean(v.run);
+  $(".hd-none").hidden = Boolean(v.run || v.loading);
   stop.hidden = !v.run || v.finished;
   if (!v.run) { document.title = "Reward FL"; return; }
   pill.textContent = v.word;
   pill.dataset.state = v.state;
   $(".hd-step").textContent = v.total ? "Step " + v.step + " of " + v.total : "";
-  $(".hd-message").textContent = v.message || "";
+  const said = (v.message || "").toLowerCase().startsWith("step " + v.step + " of") ? "" : v.message || "";
+  $(".hd-message").textContent = said;
   $(".hd-message").title = v.message || "";
   $(".hd-left").textContent = v.seconds_left !== null && !v.finished ? duration(v.seconds_left) + " left" : "";
   const bar = $(".bar"), share = v.total ? Math.min(1, v.step / v.total) : 0;
@@ -60,5 +61,17 @@ $(".hd-theme").addEventListener("click", () => {
   paint(scheme);
   window.dispatchEvent(new Event("rewardfl:scheme"));
 });
-watch("value", show);
+/* The open page of this tab survives a refresh, and the reload that Gradio does when the app was restarted. */
+const PAGE = "rewardfl_page";
+const tabs = () => [...document.querySelectorAll("#pages button[role=tab]")];
+const keepPage = () => { const open = tabs().find(b => b.getAttribute("aria-selected") === "true"); if (open && restored) sessionStorage.setItem(PAGE, open.textContent.trim()); };
+let restored = false;
+(function restore(tries) {
+  const wanted = sessionStorage.getItem(PAGE), tab = tabs().find(b => b.textContent.trim() === wanted);
+  if (!wanted || tries <= 0 || (tab && tab.getAttribute("aria-selected") === "true")) { restored = true; return; }
+  if (tab) tab.click();  // takes effect only once the tabs are ready
+  setTimeout(() => restore(tries - 1), 50);
+})(100);
+document.addEventListener("click", event => { if (event.target.closest("#pages button[role=tab]")) setTimeout(keepPage, 50); });
+watch("value", () => { show(); keepPage(); });
 show();

@@ -6,7 +6,7 @@ function tile(title, hint, role, measure, level, options) {
   const known = measure && measure.before !== null;
   const after = known ? measure.after : null;
   const change = options.ratio ? (measure && measure.ratio !== null ? percent(measure.ratio) : "–") : signed(measure ? measure.delta : null);
-  const tone = level === "warn" ? "warn" : measure && measure.delta !== null && !options.ratio ? (measure.delta > 0.005 ? "up" : measure.delta < -0.005 ? "down" : "flat") : "flat";
+  const tone = level === "warn" ? "warn" : measure && measure.delta !== null && !options.ratio && !options.quiet ? (measure.delta > 0.005 ? "up" : measure.delta < -0.005 ? "down" : "flat") : "flat";
   return el("article.tile", {class: level === "warn" ? "warn" : "", "data-tile": title},
     el("h3", {}, el("i", {style: "background:var(--rf-" + role + ")"}), title),
     el("div.tile-value", {}, el("strong", {"data-tone": after === null ? "flat" : tone}, after === null ? (known ? fixed(measure.before, options.digits) : "–") : change),
@@ -18,6 +18,7 @@ function tile(title, hint, role, measure, level, options) {
 
 function show() {
   const v = props.value || {run: null};
+  if (v.loading) { fill(root); return; }
   if (!v.run) {
     fill(root, el("div.empty", {}, el("h2", {}, "Nothing to watch yet"),
       el("p", {}, "Start a run on the Train page: the reward curve, the newest video and what changed appear here."),
@@ -26,7 +27,7 @@ function show() {
   }
   const ended = v.exit;
   const bad = ended && !["completed", "stopped"].includes(ended.cause);
-  const button = (kind) => el("button.btn", {type: "button", disabled: v.pending.includes(kind), onclick: event => { event.currentTarget.disabled = true; trigger(kind, {}); }},
+  const button = (kind) => el("button.btn", {type: "button", disabled: v.pending.includes(kind) || v.state === "stopping", onclick: event => { event.currentTarget.disabled = true; trigger(kind, {}); }},
     v.pending.includes(kind) ? asking[kind] + " …" : asking[kind]);
   fill(root,
     ended && bad ? el("div.notice.bad", {role: "alert"}, el("div", {}, el("h3", {}, "The run did not finish"), el("p", {}, ended.sentence || ""),
@@ -38,9 +39,10 @@ function show() {
       el("div.verdict-actions", {}, v.step ? el("button.btn.primary", {type: "button", onclick: () => openPage("Compare")}, "Compare videos") : null,
         v.finished ? null : [button("sample_now"), button("save_now")])),
     el("div.tiles", {},
-      tile("Reward", "face similarity by the recogniser it trains on" + (v.num_samples ? ", " + v.num_samples + " fixed videos" : ""), "after", v.reward, "neutral", {digits: 3, unit: ""}),
+      tile("Reward", "face similarity by the recogniser it trains on" + (v.num_samples ? ", " + v.num_samples + " fixed videos" : ""), "after", v.reward, "neutral", {quiet: v.level === "warn", digits: 3, unit: ""}),
       tile("Judge", "face similarity by a recogniser it never trains on", "judge", v.judge, v.judge_level, {digits: 3, unit: ""}),
       tile("Motion", v.motion_level === "warn" ? "under 90%: the face may be freezing" : "how far the face moves, in % of its size", "motion", v.motion, v.motion_level, {digits: 2, unit: " %", ratio: true})),
+    v.notice ? el("div.notice", {role: "status"}, el("p", {}, v.notice)) : null,
     v.receipts.length && !bad ? el("ul.receipts", {"aria-label": "Receipts"}, v.receipts.map(text => el("li", {}, text))) : null);
 }
 

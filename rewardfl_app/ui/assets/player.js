@@ -1,4 +1,4 @@
-/* Several videos of the same length kept in step. The first is the clock; the others are nudged in speed, or set when they are far off. */
+/* Several videos of the same length kept in step: those ahead slow down or wait for the slowest. The first one is the clock shown. */
 class SyncPlayer {
   constructor(onframe) {
     this.videos = [];
@@ -78,22 +78,22 @@ class SyncPlayer {
     if (!clock) return;
     if (this.playing && !this.restarting) {
       const end = Math.min(...this.videos.map(video => video.duration || Infinity));
-      if (clock.ended || this.videos.some(video => video.ended) || clock.currentTime >= end - 0.02) this.restart();
-      else this.correct(clock);
+      if (this.videos.some(video => video.ended || video.currentTime >= end - 0.02)) this.restart();
+      else this.correct();
     }
     this.onframe(this.frame);
   }
 
-  correct(clock) {
-    const now = performance.now();
-    for (const video of this.videos.slice(1)) {
-      const drift = video.currentTime - clock.currentTime;
-      if (Math.abs(drift) > 0.45 / this.fps) {
-        if (now - (video.correctedAt || 0) > 250) { video.correctedAt = now; video.currentTime = clock.currentTime; }
-      } else {
-        const wanted = Math.abs(drift) < 0.004 ? this.rate : this.rate * Math.min(1.15, Math.max(0.85, 1 - drift * 4));
-        if (Math.abs(video.playbackRate - wanted) > 0.005) video.playbackRate = wanted;
-      }
+  /* Nobody runs away: a video more than a third of a frame ahead waits for the slowest, less than that it slows down. */
+  correct() {
+    const usable = this.videos.filter(video => !video.error && video.readyState > 0);
+    const slowest = Math.min(...usable.map(video => video.currentTime));
+    for (const video of usable) {
+      const ahead = video.currentTime - slowest;
+      if (ahead > 0.33 / this.fps) { video.pause(); continue; }
+      if (video.paused && ahead < 0.015) { video.play().catch(() => null); }
+      const wanted = this.rate * Math.max(0.8, 1 - 4 * ahead);
+      if (Math.abs(video.playbackRate - wanted) > 0.01) video.playbackRate = wanted;
     }
   }
 }

@@ -1,0 +1,79 @@
+"""Fixtures of the page's tests: a browser, and a page that fails its test when it complains or looks outside."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The modules beside the tests (page_run, app_process) are imported by name.
+sys.path.insert(0, str(Path(__file__).parent))
+
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+# What a browser says while the app is down or being restarted; no fault of the page.
+OUTAGE = (
+    "ERR_CONNECTION_REFUSED",
+    "ERR_CONNECTION_RESET",
+    "ERR_EMPTY_RESPONSE",
+    "ERR_INCOMPLETE_CHUNKED",
+    "Failed to fetch",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless chromium; the test is skipped where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium on this machine; `apt install chromium` runs these tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class WatchedPage:
+    """A page of the browser with everything it complained about."""
+
+    def __init__(self, browser: Any) -> None:
+        self.complaints: list[str] = []
+        self.outside: list[str] = []
+        self.context = browser.new_context(viewport={"width": 1440, "height": 900})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._request)
+
+    def open(self, address: str) -> Any:
+        """Open the app and wait until it shows itself."""
+        self.page.goto(address)
+        self.page.wait_for_selector(".hd-brand")
+        return self.page
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error" and not any(word in message.text for word in OUTAGE):
+            self.complaints.append(message.text)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            self.outside.append(request.url)
+
+
+@pytest.fixture
+def watched(chromium: Any) -> Iterator[WatchedPage]:
+    """A fresh page; afterwards it must not have complained, nor asked for anything outside this machine."""
+    watched = WatchedPage(chromium)
+    yield watched
+    watched.context.close()
+    assert watched.complaints == []
+    assert watched.outside == []
