@@ -1,1 +1,1 @@
-"""The pocket family: embedded miniature models of exactly the real formats, and the renderer and training that made them."""
+"""The pocket family: embedded miniatures of exactly the real formats, and what made them."""

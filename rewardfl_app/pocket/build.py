@@ -1,7 +1,7 @@
 """Trains the embedded models and writes their weights: `python -m rewardfl_app.pocket.build [--work DIR] [PART ...]`.
 
-Parts, in order: faces (detector and recogniser), judge, vae, dit, wan (the pipeline folder). Each part keeps its state in
-the work folder, so an interrupted build goes on where it was, and a finished part is not trained again.
+Parts, in order: faces (detector and recogniser), judge, vae, dit (both experts, and the whole pipeline folder). Each part
+keeps its state in the work folder, so an interrupted build goes on where it was, and a finished part is not trained again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def build_faces(work: Path, weights: Path) -> None:
     faces = face_pool.ensure(work / "faces", _NUM_FAMILIES, seed=5)
     pack = weights / "faces" / "models" / "pocket"
     detector_training.export(detector_training.train(faces, work / "detector.pt"), pack / "detector.onnx")
-    recogniser = recogniser_training.train(recogniser_training.RecogniserNet(), faces, work / "recogniser.pt", 180, seed=0)
+    recogniser = recogniser_training.train(
+        recogniser_training.RecogniserNet(), faces, work / "recogniser.pt", 180, seed=0
+    )
     _report("recogniser", recogniser, work)
     recogniser_training.export(recogniser, pack / "recogniser.onnx")
 
@@ -61,8 +63,13 @@ def build_dit(work: Path, weights: Path) -> None:
     vae = AutoencoderKLWan.from_pretrained(work / "vae")
     high, low, text_encoder, tokenizer = dit_training.train(vae, pool.ensure(work / "pool", _NUM_CLIPS), work)
     pipeline = WanImageToVideoPipeline(
-        tokenizer=tokenizer, text_encoder=text_encoder, vae=vae, transformer=high, transformer_2=low,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=dit_training.SHIFT), boundary_ratio=dit_training.BOUNDARY,
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        vae=vae,
+        transformer=high,
+        transformer_2=low,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=dit_training.SHIFT),
+        boundary_ratio=dit_training.BOUNDARY,
     )
     folder = weights / "wan"
     shutil.rmtree(folder, ignore_errors=True)
@@ -77,8 +84,12 @@ def _report(name: str, net: torch.nn.Module, work: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Command line of the build."""
     parser = argparse.ArgumentParser(prog="python -m rewardfl_app.pocket.build", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one or more of {', '.join(PARTS)}; all when none is named")
-    parser.add_argument("--work", type=Path, default=Path(".pocket_build"), help="where pools, states and the log are kept")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"one or more of {', '.join(PARTS)}; all when none is named"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path(".pocket_build"), help="where pools, states and the log are kept"
+    )
     parser.add_argument("--weights", type=Path, default=paths.WEIGHTS, help="where the weights are written")
     options = parser.parse_args(arguments)
     if unknown := [part for part in options.parts if part not in PARTS]:

@@ -30,16 +30,18 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class DetectorNet(nn.Module):
-    """Images [N, 3, H, W], (pixel - 127.5) / 128 RGB, H and W multiples of 32, to scores, boxes and keypoints a stride."""
+    """Images [N, 3, H, W], (pixel - 127.5) / 128 RGB, sides multiples of 32, to scores, boxes and keypoints a stride."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(_block(3, 16, 2), _block(16, 24, 2), _block(24, 32, 1))
-        self.stages = nn.ModuleList([
-            nn.Sequential(_block(32, 48, 2), _block(48, 48, 1), _block(48, 48, 1)),
-            nn.Sequential(_block(48, 64, 2), _block(64, 64, 1), _block(64, 64, 1)),
-            nn.Sequential(_block(64, 64, 2), _block(64, 64, 1)),
-        ])
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(_block(32, 48, 2), _block(48, 48, 1), _block(48, 48, 1)),
+                nn.Sequential(_block(48, 64, 2), _block(64, 64, 1), _block(64, 64, 1)),
+                nn.Sequential(_block(64, 64, 2), _block(64, 64, 1)),
+            ]
+        )
         self.heads = nn.ModuleList([nn.Conv2d(width, NUM_ANCHORS * 15, 3, 1, 1) for width in (48, 64, 64)])
         for head in self.heads:
             nn.init.normal_(head.weight, std=0.01)
@@ -47,7 +49,7 @@ class DetectorNet(nn.Module):
             head.bias.data[:NUM_ANCHORS] = -4.0
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """One raw map [N, anchors * 15, H / stride, W / stride] a stride: scores (logits), then boxes, then keypoints."""
+        """One map [N, anchors * 15, H / stride, W / stride] a stride: scores (logits), boxes, keypoints."""
         x = self.stem(images)
         maps = []
         for stage, head in zip(self.stages, self.heads, strict=True):
@@ -87,11 +89,15 @@ def sample_scenes(pool: FacePool, rng: np.random.Generator, num_scenes: int, siz
         for place in range(2 if kind == "two" else 1):
             index = (rng.integers(len(pool.images)), rng.integers(2), rng.integers(pool.images.shape[2]))
             source = torch.from_numpy(np.array(pool.images[index])).permute(2, 0, 1).float()[None] / 127.5 - 1
-            side = int(rng.uniform(0.42, 0.5) * size) if kind == "two" else int(size * rng.choice([rng.uniform(0.35, 0.8), 0.5, 0.75, 1.0]))
+            side = (
+                int(rng.uniform(0.42, 0.5) * size)
+                if kind == "two"
+                else int(size * rng.choice([rng.uniform(0.35, 0.8), 0.5, 0.75, 1.0]))
+            )
             picture = F.interpolate(source, size=side, mode="bilinear", antialias=True, align_corners=False)[0]
             if kind == "none":
                 picture = _shuffled(picture, rng)
-            x = (place * (size // 2) if kind == "two" else rng.integers(size - side + 1))
+            x = place * (size // 2) if kind == "two" else rng.integers(size - side + 1)
             y = rng.integers(size - side + 1)
             canvas[:, y : y + side, x : x + side] = picture
             if kind != "none":
@@ -122,7 +128,7 @@ def _shuffled(picture: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _targets(scenes: Scenes, stride: int, level: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Score [N, h, w] (1, 0, or -1 = not counted), box distances [N, h, w, 4] and keypoint offsets [N, h, w, 10] in strides."""
+    """Scores [N, h, w] (1, 0, or -1 = not counted), box distances [.., 4] and keypoint offsets [.., 10] in strides."""
     cells = scenes.images.shape[-1] // stride
     axis = np.arange(cells) * stride
     x, y = np.meshgrid(axis, axis)
@@ -154,7 +160,10 @@ def _loss(net: DetectorNet, scenes: Scenes) -> Tensor:
         output = output.float().permute(0, 2, 3, 1)
         logits = output[..., :NUM_ANCHORS]
         target = score.clamp(min=0)[..., None].expand_as(logits)
-        focal = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * (target - logits.sigmoid()).abs() ** 1.5
+        focal = (
+            F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            * (target - logits.sigmoid()).abs() ** 1.5
+        )
         count = max(float((score > 0).sum()), 1.0) * NUM_ANCHORS
         loss = loss + (focal * (score >= 0)[..., None]).sum() / count
         near = score > 0
@@ -188,6 +197,13 @@ def export(net: DetectorNet, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     names = [f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES]
     net = net.eval().to("cpu", memory_format=torch.contiguous_format)
-    torch.onnx.export(net, (torch.zeros(1, 3, CANVAS, CANVAS),), str(path), dynamo=False, opset_version=17,
-                      input_names=["input.1"], output_names=names,
-                      dynamic_axes={"input.1": {2: "height", 3: "width"}, **{name: {0: "anchors"} for name in names}})
+    torch.onnx.export(
+        net,
+        (torch.zeros(1, 3, CANVAS, CANVAS),),
+        str(path),
+        dynamo=False,
+        opset_version=17,
+        input_names=["input.1"],
+        output_names=names,
+        dynamic_axes={"input.1": {2: "height", 3: "width"}, **{name: {0: "anchors"} for name in names}},
+    )

@@ -41,8 +41,12 @@ def ensure(folder: Path, num_families: int, seed: int) -> FacePool:
         first, stranger = portrait.sample_identity(rng), portrait.sample_identity(rng)
         members = (first, portrait.mix(first, stranger, rng.uniform(*SIBLING_MIX)))
         for member, identity in enumerate(members):
-            drawing = render(np.repeat(identity[None], NUM_VIEWS, 0), sample_views(rng, NUM_VIEWS),
-                             np.stack([sample_scene(rng) for _ in range(NUM_VIEWS)]), SIZE)
+            drawing = render(
+                np.repeat(identity[None], NUM_VIEWS, 0),
+                sample_views(rng, NUM_VIEWS),
+                np.stack([sample_scene(rng) for _ in range(NUM_VIEWS)]),
+                SIZE,
+            )
             images[family, member] = drawing.images
             boxes[family, member], landmarks[family, member] = drawing.boxes, drawing.landmarks
         if family % 500 == 0:

@@ -7,8 +7,17 @@ import numpy as np
 from rewardfl_app.pocket.renderer import neutral_pose
 
 ACTIONS = (
-    "turns left", "turns right", "looks up", "looks down", "shakes the head", "nods", "tilts the head",
-    "leans in", "blinks", "talks", "smiles",
+    "turns left",
+    "turns right",
+    "looks up",
+    "looks down",
+    "shakes the head",
+    "nods",
+    "tilts the head",
+    "leans in",
+    "blinks",
+    "talks",
+    "smiles",
 )
 _BIG = ACTIONS[:8]  # actions that move the head; every clip has one of them
 
@@ -18,12 +27,14 @@ def sample_actions(rng: np.random.Generator) -> list[str]:
     first = str(rng.choice(_BIG))
     if rng.random() < 0.4:
         return [first]
-    second = str(rng.choice([action for action in ACTIONS if action != first and action.split()[0] != first.split()[0]]))
+    second = str(
+        rng.choice([action for action in ACTIONS if action != first and action.split()[0] != first.split()[0]])
+    )
     return [first, second]
 
 
 def sample_pose(actions: list[str], num_frames: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Pose curves [num_frames] of a clip: a random start, then the actions; angles in radians, positions in half frames."""
+    """Pose curves [num_frames]: a random start, then the actions; angles in radians, positions in half frames."""
     t = np.linspace(0, 1, num_frames, dtype=np.float32)
     pose = neutral_pose(num_frames)
     pose["yaw"] += rng.normal(0, 0.13)
@@ -63,7 +74,9 @@ def sample_pose(actions: list[str], num_frames: int, rng: np.random.Generator) -
                 centre = rng.uniform(0.3, 0.7)
                 pose["eye_open"] *= 1 - np.exp(-(((t - centre) / 0.09) ** 2))
             case "talks":
-                pose["mouth_open"] += np.abs(np.sin(2 * np.pi * t * rng.uniform(1.5, 2.2))) * 0.75 * size * np.minimum(1, 4 * t)
+                pose["mouth_open"] += (
+                    np.abs(np.sin(2 * np.pi * t * rng.uniform(1.5, 2.2))) * 0.75 * size * np.minimum(1, 4 * t)
+                )
             case "smiles":
                 pose["smile"] += 0.75 * size * ease
     return {name: np.asarray(curve, np.float32) for name, curve in pose.items()}

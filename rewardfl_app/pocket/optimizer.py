@@ -19,8 +19,13 @@ class MuonAdamW:
                 self._pairs.append((parameter, nn.Parameter(parameter.data.reshape(parameter.shape[0], -1))))
             else:
                 plain.append(parameter)
-        self._muon = torch.optim.Muon([flat for _, flat in self._pairs], lr=muon_rate, momentum=0.95,
-                                      weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self._muon = torch.optim.Muon(
+            [flat for _, flat in self._pairs],
+            lr=muon_rate,
+            momentum=0.95,
+            weight_decay=weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
         self._adam = torch.optim.AdamW(plain, lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
         self._rates = (muon_rate, adam_rate)
 

@@ -54,10 +54,24 @@ for _name, _width in _FIELDS.items():
 WIDTH = _start
 
 _SKINS = np.array(
-    [[1.0, 0.87, 0.77], [0.97, 0.80, 0.66], [0.91, 0.70, 0.53], [0.78, 0.56, 0.40], [0.62, 0.42, 0.28], [0.44, 0.28, 0.19]]
+    [
+        [1.0, 0.87, 0.77],
+        [0.97, 0.80, 0.66],
+        [0.91, 0.70, 0.53],
+        [0.78, 0.56, 0.40],
+        [0.62, 0.42, 0.28],
+        [0.44, 0.28, 0.19],
+    ]
 )
 _NATURAL_HAIR = np.array(
-    [[0.09, 0.07, 0.09], [0.27, 0.16, 0.10], [0.45, 0.29, 0.14], [0.90, 0.74, 0.36], [0.78, 0.30, 0.10], [0.66, 0.67, 0.69]]
+    [
+        [0.09, 0.07, 0.09],
+        [0.27, 0.16, 0.10],
+        [0.45, 0.29, 0.14],
+        [0.90, 0.74, 0.36],
+        [0.78, 0.30, 0.10],
+        [0.66, 0.67, 0.69],
+    ]
 )
 _HAIR_WORDS = ("black", "dark brown", "brown", "blonde", "red", "grey", "blue", "pink", "green", "purple")
 _DYED_HAIR = np.array([[0.20, 0.40, 0.90], [0.95, 0.45, 0.70], [0.25, 0.70, 0.45], [0.55, 0.30, 0.80]])
@@ -66,7 +80,7 @@ _IRISES = np.array([[0.25, 0.45, 0.85], [0.20, 0.55, 0.35], [0.40, 0.24, 0.12], 
 
 
 def field(identity: np.ndarray, name: str) -> np.ndarray:
-    """Columns of one trait: `identity` is [..., WIDTH]; returns [..., width of the trait] (the last axis dropped if 1)."""
+    """Columns of one trait of `identity` [..., WIDTH]: [..., width of the trait], the last axis dropped if 1."""
     columns = identity[..., SLICES[name]]
     return columns[..., 0] if _FIELDS[name] == 1 else columns
 
@@ -90,8 +104,11 @@ def sample_identity(rng: np.random.Generator) -> np.ndarray:
     weights = np.array([0, 2, 1, 2, 5, 4, 3, 2] if woman else [2, 5, 4, 3, 0.7, 0.3, 0.5, 3], float)
     put("hair_style", np.eye(len(HAIR_STYLES))[rng.choice(len(HAIR_STYLES), p=weights / weights.sum())])
     put("iris", np.clip(_IRISES[rng.integers(len(_IRISES))] + rng.normal(0, 0.04, 3), 0, 1))
-    lips = skin * 0.72 + np.array([0.14, 0.0, 0.02]) if not woman else np.array(colorsys.hsv_to_rgb(
-        rng.uniform(0.93, 1.02) % 1, rng.uniform(0.5, 0.8), rng.uniform(0.55, 0.9)))
+    lips = (
+        skin * 0.72 + np.array([0.14, 0.0, 0.02])
+        if not woman
+        else np.array(colorsys.hsv_to_rgb(rng.uniform(0.93, 1.02) % 1, rng.uniform(0.5, 0.8), rng.uniform(0.55, 0.9)))
+    )
     put("lips", np.clip(lips, 0, 1))
     put("glasses", np.eye(3)[rng.choice(3, p=[0.62, 0.2, 0.18])])
     put("glasses_colour", np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.2, 0.9), rng.uniform(0.1, 0.6))))
@@ -119,7 +136,7 @@ def sample_identity(rng: np.random.Generator) -> np.ndarray:
 
 
 def mix(a: np.ndarray, b: np.ndarray, weight: np.ndarray | float) -> np.ndarray:
-    """Identity between `a` (weight 0) and `b` (weight 1); `weight` broadcasts over leading axes, [T] gives [T, WIDTH]."""
+    """Identity between `a` (weight 0) and `b` (weight 1); a `weight` of shape [T] gives [T, WIDTH]."""
     w = np.asarray(weight, np.float32)[..., None]
     return (a * (1 - w) + b * w).astype(np.float32)
 
@@ -129,7 +146,9 @@ def describe(identity: np.ndarray) -> str:
     noun = "woman" if field(identity, "woman") > 0.5 else "man"
     colour = _HAIR_WORDS[int(np.argmin(((_ALL_HAIR - field(identity, "hair_colour")) ** 2).sum(1)))]
     style = HAIR_STYLES[int(np.argmax(field(identity, "hair_style")))]
-    hair = {"bald": "a bald head", "bun": f"a {colour} bun", "bob": f"a {colour} bob"}.get(style, f"{style} {colour} hair")
+    hair = {"bald": "a bald head", "bun": f"a {colour} bun", "bob": f"a {colour} bob"}.get(
+        style, f"{style} {colour} hair"
+    )
     extras = []
     if field(identity, "glasses")[0] < 0.5:
         extras.append("glasses")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Progress:
                 part.load_state_dict(stored[name])
             log.info("%s: going on at iteration %d", path.stem, self.start)
 
-    def __iter__(self):  # noqa: ANN204 - a generator of iteration numbers
+    def __iter__(self) -> Iterator[int]:
         saved = began = time.monotonic()
         for iteration in range(self.start, self.num_iterations):
             yield iteration
@@ -34,13 +35,17 @@ class Progress:
                 self.save(iteration + 1)
                 saved = now
                 rate = (iteration + 1 - self.start) / (now - began)
-                log.info("%s: iteration %d of %d, %.2f a second", self.path.stem, iteration + 1, self.num_iterations, rate)
+                log.info(
+                    "%s: iteration %d of %d, %.2f a second", self.path.stem, iteration + 1, self.num_iterations, rate
+                )
 
     def save(self, iteration: int) -> None:
         """Write the state after `iteration` iterations, atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
-        torch.save({"iteration": iteration, **{name: part.state_dict() for name, part in self._parts.items()}}, temporary)
+        torch.save(
+            {"iteration": iteration, **{name: part.state_dict() for name, part in self._parts.items()}}, temporary
+        )
         temporary.replace(self.path)
 
     def warm_then_decay(self, iteration: int, warm: int = 20) -> float:

@@ -27,8 +27,12 @@ class _Unit(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.BatchNorm2d(inputs), nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
-            nn.PReLU(outputs), nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs),
+            nn.BatchNorm2d(inputs),
+            nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.PReLU(outputs),
+            nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
@@ -57,14 +61,26 @@ class RecogniserNet(nn.Module):
 
 
 class JudgeNet(nn.Module):
-    """The judge: plain strided convolutions with leaky ReLU and average pooling, nothing in common with the recogniser."""
+    """The judge: plain strided convolutions, leaky ReLU and average pooling, nothing in common with the recogniser."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         inputs = 3
-        for outputs, kernel, stride in ((32, 5, 2), (48, 3, 2), (64, 3, 1), (64, 3, 2), (96, 3, 1), (96, 3, 2), (128, 3, 1)):
-            layers += [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
+        for outputs, kernel, stride in (
+            (32, 5, 2),
+            (48, 3, 2),
+            (64, 3, 1),
+            (64, 3, 2),
+            (96, 3, 1),
+            (96, 3, 2),
+            (128, 3, 1),
+        ):
+            layers += [
+                nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.LeakyReLU(0.1),
+            ]
             inputs = outputs
         self.features = nn.Sequential(*layers, nn.AvgPool2d(2, 2, ceil_mode=False))
         self.head = nn.Linear(128 * 9, 96)
@@ -86,7 +102,9 @@ def aligned(images: Tensor, landmarks: Tensor, size: int = 112) -> Tensor:
 def degrade(images: Tensor, rng: np.random.Generator) -> Tensor:
     """What decoded videos look like: some of the batch softened, noisy, or with shifted colours; [B, 3, H, W]."""
     size = images.shape[-1]
-    soft = F.interpolate(F.interpolate(images, size=int(rng.uniform(0.45, 0.9) * size), mode="area"), size=size, mode="bilinear")
+    soft = F.interpolate(
+        F.interpolate(images, size=int(rng.uniform(0.45, 0.9) * size), mode="area"), size=size, mode="bilinear"
+    )
     blurred = torch.from_numpy(rng.random(len(images)) < 0.5)[:, None, None, None]
     images = torch.where(blurred, soft, images)
     gain = torch.from_numpy(rng.normal(1, 0.06, (len(images), 3, 1, 1)).astype(np.float32))
@@ -110,7 +128,9 @@ def _views(pool: FacePool, rng: np.random.Generator, families: np.ndarray) -> Te
     return crops.unflatten(0, (2, -1))
 
 
-def train(net: nn.Module, pool: FacePool, path: Path, num_steps: int, num_families: int = 48, seed: int = 0) -> nn.Module:
+def train(
+    net: nn.Module, pool: FacePool, path: Path, num_steps: int, num_families: int = 48, seed: int = 0
+) -> nn.Module:
     """InfoNCE between two views; everybody else in the batch, the look-alike above all, is a negative."""
     torch.manual_seed(seed)
     net = net.to(device(), memory_format=torch.channels_last)
@@ -141,21 +161,34 @@ def verification(net: nn.Module, pool: FacePool, num_families: int = 200) -> dic
     rng = np.random.default_rng(99)
     net = net.eval()
     groups = np.split(np.arange(num_families), num_families // 50)
-    embeddings = [F.normalize(net(_views(pool, rng, group).flatten(0, 1).to(device())), dim=-1).cpu().chunk(2) for group in groups]
+    embeddings = [
+        F.normalize(net(_views(pool, rng, group).flatten(0, 1).to(device())), dim=-1).cpu().chunk(2) for group in groups
+    ]
     first, second = (torch.cat([pair[i] for pair in embeddings]) for i in (0, 1))
     scores = first @ second.T
     people = torch.arange(len(first))
     strangers = people[:, None] // 2 != people[None] // 2
     same, different, siblings = scores.diagonal(), scores[strangers], scores[people, people ^ 1]
     threshold = torch.quantile(different[torch.randperm(len(different))[:1_000_000]], 0.999)
-    return {"same": same.mean().item(), "different": different.mean().item(), "sibling": siblings.mean().item(),
-            "tar_at_far_1e-3": (same > threshold).float().mean().item()}
+    return {
+        "same": same.mean().item(),
+        "different": different.mean().item(),
+        "sibling": siblings.mean().item(),
+        "tar_at_far_1e-3": (same > threshold).float().mean().item(),
+    }
 
 
 def export(net: nn.Module, path: Path) -> None:
     """Write the ONNX file insightface loads: input [N, 3, 112, 112] RGB in [-1, 1], one output [N, D]."""
     path.parent.mkdir(parents=True, exist_ok=True)
     net = net.eval().to("cpu", memory_format=torch.contiguous_format)
-    torch.onnx.export(net, (torch.zeros(1, 3, 112, 112),), str(path), dynamo=False, opset_version=17,
-                      input_names=["input.1"], output_names=["embedding"],
-                      dynamic_axes={"input.1": {0: "batch"}, "embedding": {0: "batch"}})
+    torch.onnx.export(
+        net,
+        (torch.zeros(1, 3, 112, 112),),
+        str(path),
+        dynamo=False,
+        opset_version=17,
+        input_names=["input.1"],
+        output_names=["embedding"],
+        dynamic_axes={"input.1": {0: "batch"}, "embedding": {0: "batch"}},
+    )

@@ -26,6 +26,15 @@ def new_tokenizer() -> T5TokenizerFast:
 
 def new_text_encoder(vocab_size: int) -> UMT5EncoderModel:
     """Untrained encoder of width 64 for `vocab_size` pieces."""
-    config = UMT5Config(vocab_size=vocab_size, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0,
-                        relative_attention_num_buckets=16, relative_attention_max_distance=32)
+    config = UMT5Config(
+        vocab_size=vocab_size,
+        d_model=64,
+        d_kv=16,
+        d_ff=128,
+        num_layers=2,
+        num_heads=4,
+        dropout_rate=0.0,
+        relative_attention_num_buckets=16,
+        relative_attention_max_distance=32,
+    )
     return UMT5EncoderModel(config)

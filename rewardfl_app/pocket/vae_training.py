@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,13 @@ from rewardfl_app.pocket.progress import Progress
 
 log = logging.getLogger(__name__)
 
-CONFIG = dict(base_dim=16, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=1, temperal_downsample=[False, True, True])
+CONFIG: dict[str, Any] = {
+    "base_dim": 16,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 1,
+    "temperal_downsample": [False, True, True],
+}
 FACE_WEIGHT = 3.0  # an error on the face counts this many times
 KL_WEIGHT = 3e-4
 
@@ -42,7 +49,9 @@ def start_clips(vae: AutoencoderKLWan) -> None:
             if isinstance(module, WanResample) and module.mode in ("upsample3d", "downsample3d"):
                 kernel = module.time_conv.weight  # [C or 2C, C, 3, 1, 1]
                 kernel.mul_(0.02)
-                kernel[:, :, -1, 0, 0] += torch.eye(kernel.shape[1], device=kernel.device).repeat(kernel.shape[0] // kernel.shape[1], 1)
+                kernel[:, :, -1, 0, 0] += torch.eye(kernel.shape[1], device=kernel.device).repeat(
+                    kernel.shape[0] // kernel.shape[1], 1
+                )
                 module.time_conv.bias.zero_()
 
 
@@ -105,7 +114,13 @@ def train(pool: Pool, folder: Path, num_image_steps: int = 1000, num_clip_steps:
             optimizer.scale_rates(progress.warm_then_decay(step))
             optimizer.step()
             if step % 25 == 0:
-                log.info("%s %d: loss %.4f, face PSNR %.2f dB", stage, step, loss.item(), 10 * float(torch.log10(4 / face_error)))
+                log.info(
+                    "%s %d: loss %.4f, face PSNR %.2f dB",
+                    stage,
+                    step,
+                    loss.item(),
+                    10 * float(torch.log10(4 / face_error)),
+                )
     _set_statistics(vae, pool)
     return vae.eval()
 
