@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def _shake(module: nn.Module, seed: int) -> nn.Module:
+def _shake(module: Any, seed: int) -> Any:
     """Gives the normalisations statistics and slopes that matter."""
     generator = torch.Generator().manual_seed(seed)
     for part in module.modules():
@@ -119,6 +120,11 @@ def export(module: nn.Module, shape: tuple[int, ...], path: Path, dynamic: dict[
 def recogniser_file(path: Path, seed: int = 0, normalises: bool = False, fixed_batch: bool = False) -> Path:
     torch.manual_seed(seed)
     module = _shake(SmallIResNet(normalises), seed)
+    # The last normalisation is fitted to varied inputs, or the embeddings of random weights would all look alike.
+    last, seen = module.head[-1], F.interpolate(torch.rand(32, 3, 7, 7), (112, 112), mode="bicubic") * 2 - 1
+    with torch.no_grad():
+        features = nn.Sequential(module.stem, module.blocks, module.head[:-1])(seen)
+    last.running_mean, last.running_var = features.mean(0), features.var(0)
     export(module, (1, 3, 112, 112), path, None if fixed_batch else {0: "batch"})
     if normalises:  # insightface tells it by the names that older exporters gave
         model = onnx.load(str(path))

@@ -93,6 +93,8 @@ def evaluation_line(record: dict[str, Any]) -> str:
         if value is not None:
             change = f" ({value - before:+.{digits}f}{unit})" if step and before is not None else ""
             parts.append(f"{name} {value:.{digits}f}{unit}{change}")
+    if len(parts) == 1:
+        parts.append("no face was found in the videos")
     return "  ".join(parts)
 
 

@@ -1,7 +1,7 @@
 """Trains the embedded models and writes their weights: `python -m rewardfl_app.pocket.build [--work DIR] [PART ...]`.
 
-Parts, in order: faces (detector and recogniser), judge, vae, dit (both experts, and the whole pipeline folder). Each part
-keeps its state in the work folder, so an interrupted build goes on where it was, and a finished part is not trained again.
+Parts, in order: faces (detector and recogniser), judge, vae, dit (both experts, and the pipeline folder). Each keeps its
+state in the work folder: an interrupted build goes on where it was, and a finished part is not trained again.
 """
 
 from __future__ import annotations

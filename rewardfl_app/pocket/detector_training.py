@@ -30,7 +30,7 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class DetectorNet(nn.Module):
-    """Images [N, 3, H, W], (pixel - 127.5) / 128 RGB, sides multiples of 32, to scores, boxes and keypoints a stride."""
+    """Images [N, 3, H, W], (pixel - 127.5) / 128 RGB, sides multiples of 32, to scores, boxes and keypoints."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class Latents:
 
 @torch.no_grad()
 def encode_pool(vae: AutoencoderKLWan, pool: Pool, path: Path, num_clips: int = NUM_CLIPS, batch: int = 8) -> Latents:
-    """Modes of the first clips of the pool, and of their first frames followed by zeros, computed once, kept at `path`."""
+    """Modes of the first clips of the pool, and of their first frames followed by zeros; kept at `path`."""
     if path.exists():
         stored = torch.load(path, weights_only=True)
         return Latents(stored["video"], stored["condition"])
@@ -110,7 +110,7 @@ def train(
     num_expert_steps: tuple[int, int] = (250, 600),
     batch: int = 24,
 ) -> tuple[WanTransformer3DModel, WanTransformer3DModel, UMT5EncoderModel, T5TokenizerFast]:
-    """Train (or go on) in `folder`; returns the averaged high-noise and low-noise expert, text encoder and tokenizer."""
+    """Train (or go on) in `folder`; returns both experts (averaged), high noise first, text encoder and tokenizer."""
     torch.manual_seed(5)
     latents = encode_pool(vae, pool, folder / "latents.pt")
     tokenizer = text.new_tokenizer()

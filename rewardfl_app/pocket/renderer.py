@@ -100,7 +100,7 @@ def _capsule(
 
 
 def render(identity: np.ndarray, pose: Traits, scene: np.ndarray, size: int = 64) -> Drawing:
-    """Draw B square frames of `size` pixels: `identity` [B, portrait.WIDTH], `pose` of [B] arrays, `scene` [B, SCENE_WIDTH]."""
+    """Draw B square frames of `size` pixels: `identity` [B, WIDTH], `pose` of [B] arrays, `scene` [B, SCENE_WIDTH]."""
     p = {name: np.asarray(pose[name], np.float32)[:, None, None] for name in POSE_FIELDS}
     f = {name: portrait.field(identity, name) for name in portrait.SLICES}
     one = {name: value[:, None, None] for name, value in f.items() if value.ndim == 1}

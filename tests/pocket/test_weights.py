@@ -78,9 +78,18 @@ def test_the_pipeline_reloads_and_keeps_the_first_frame(clips):
     pipeline = WanImageToVideoPipeline.from_pretrained(paths.WAN, torch_dtype=torch.float32)
     assert pipeline.config.boundary_ratio == 0.9
     image = Image.fromarray(clips[0].drawing.images[0])
-    frames = pipeline(image=image, prompt=clips[0].prompt, height=64, width=64, num_frames=17, num_inference_steps=8,
-                      guidance_scale=1.0, max_sequence_length=pipeline.tokenizer.model_max_length,
-                      generator=torch.Generator().manual_seed(0), output_type="np").frames[0]
+    frames = pipeline(
+        image=image,
+        prompt=clips[0].prompt,
+        height=64,
+        width=64,
+        num_frames=17,
+        num_inference_steps=8,
+        guidance_scale=1.0,
+        max_sequence_length=pipeline.tokenizer.model_max_length,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).frames[0]
     assert frames.shape == (17, 64, 64, 3)
     drawn = clips[0].drawing.images.astype(np.float32) / 255
     assert np.abs(frames[0] - drawn[0]).mean() < 0.06  # the VAE's own error on one frame

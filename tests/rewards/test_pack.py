@@ -59,7 +59,7 @@ def test_gradient_of_a_mapped_graph_equals_that_of_a_batched_one(tmp_path: Path)
         recogniser(crops).square().sum().backward()
         gradients.append(crops.grad)
     assert gradients[0] is not None and gradients[1] is not None
-    assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+    assert float((gradients[0] - gradients[1]).norm() / gradients[1].norm()) < 1e-5
 
 
 def test_unusable_folders_say_why(tmp_path: Path) -> None:
