@@ -104,7 +104,7 @@ class ClipDataset(Dataset[Clip]):
 
 def to_tensor(frames: NDArray[np.uint8]) -> Tensor:
     """uint8 [T, H, W, 3] to float32 [3, T, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2).float() / 127.5 - 1
+    return torch.tensor(np.ascontiguousarray(frames)).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
 def to_pixels(frames: Tensor) -> NDArray[np.uint8]:
