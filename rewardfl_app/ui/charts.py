@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardfl_app.runs.metrics import is_evaluation
+
 Record = dict[str, Any]
 
 MAX_POINTS = 1000
+EVALUATION = "eval/"
 
 
 @dataclass(frozen=True)
@@ -106,34 +114,92 @@ def number(value: object) -> float | None:
     return float(value)
 
 
-def column(records: Iterable[Record], key: str) -> list[tuple[float, float, float]]:
-    """(step, unix time, value) of each record with a finite value of `key`; records in `runs.metrics.current` order."""
-    points: list[tuple[float, float, float]] = []
-    for record in records:
-        step, value = number(record.get("step")), number(record.get(key))
-        if step is not None and value is not None:
-            points.append((step, number(record.get("time")) or 0.0, value))
-    return points
+class Column:
+    """One measured value over the steps: parallel arrays of step, unix time and value."""
+
+    def __init__(self) -> None:
+        self.steps = array("d")
+        self.times = array("d")
+        self.values = array("d")
+
+    def append(self, step: float, time: float, value: float) -> None:
+        """Add a point after the last one."""
+        self.steps.append(step)
+        self.times.append(time)
+        self.values.append(value)
+
+    def cut(self, step: float, keep_step: bool) -> None:
+        """Forget everything from `step` on, or after it with keep_step."""
+        if self.steps and self.steps[-1] >= step:
+            first = (bisect_right if keep_step else bisect_left)(self.steps, step)
+            for values in (self.steps, self.times, self.values):
+                del values[first:]
 
 
-def thin(points: Sequence[tuple[float, float, float]], limit: int = MAX_POINTS) -> list[tuple[float, float, float]]:
-    """At most about `limit` points; of each stretch the lowest and the highest stay, so that spikes are never lost."""
-    if len(points) <= limit:
-        return list(points)
-    buckets = max(1, limit // 2)
-    kept: list[tuple[float, float, float]] = [points[0]]
-    inner = points[1:-1]
-    for bucket in range(buckets):
-        stretch = inner[bucket * len(inner) // buckets : (bucket + 1) * len(inner) // buckets]
-        if stretch:
-            low, high = min(stretch, key=_value), max(stretch, key=_value)
-            kept.extend(sorted({low, high}))
-    kept.append(points[-1])
+class Columns:
+    """The columns of all curves, grown record by record, so that a new step costs the same in a long run.
+
+    A resumed run writes some steps a second time. The later writing counts, as in `runs.metrics.current`.
+    """
+
+    def __init__(self) -> None:
+        self.start_time: float | None = None
+        self.evaluations: list[Record] = []
+        self._columns: dict[str, Column] = {key: Column() for key in _KEYS}
+        self._last_step = -math.inf
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Add records of metrics.jsonl in the order of the file; those without a step are left out."""
+        for record in records:
+            step = record.get("step")
+            if isinstance(step, int):
+                self._add(step, record)
+
+    def _add(self, step: int, record: Record) -> None:
+        evaluated = is_evaluation(record)
+        if step <= self._last_step:
+            for key, column in self._columns.items():
+                column.cut(step, keep_step=evaluated and not key.startswith(EVALUATION))
+            while self.evaluations and self.evaluations[-1]["step"] >= step:
+                self.evaluations.pop()
+        self._last_step = step
+        time = number(record.get("time")) or 0.0
+        if self.start_time is None:
+            self.start_time = time
+        if evaluated:
+            self.evaluations.append(record)
+        for key, raw in record.items():
+            if key in self._columns and (value := number(raw)) is not None:
+                self._columns[key].append(step, time, value)
+
+    def points(self, key: str, limit: int = MAX_POINTS) -> list[tuple[float, float, float]]:
+        """(step, unix time, value) of a curve, thinned to about `limit` points."""
+        column = self._columns[key]
+        kept = thin(np.frombuffer(column.values), limit) if column.values else ()
+        return [(column.steps[i], column.times[i], column.values[i]) for i in kept]
+
+    def latest(self, key: str) -> float | None:
+        """The last value of a curve or a base model's value, None when there is none."""
+        values = self._columns[key].values
+        return values[-1] if values else None
+
+
+def thin(values: NDArray[np.float64], limit: int = MAX_POINTS) -> list[int]:
+    """Indices of at most about `limit` values: the first, the last, and of each stretch the lowest and the highest, so
+    that no spike is lost."""
+    if len(values) <= limit:
+        return list(range(len(values)))
+    width = math.ceil(len(values) / (limit // 2))
+    padded = np.pad(values, (0, -len(values) % width), mode="edge").reshape(-1, width)
+    starts = np.arange(len(padded)) * width
+    extremes = np.concatenate([starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)])
+    kept: list[int] = np.unique(np.clip(np.append(extremes, [0, len(values) - 1]), 0, len(values) - 1)).tolist()
     return kept
 
 
-def _value(point: tuple[float, float, float]) -> float:
-    return point[2]
+_KEYS = frozenset(
+    key for chart in CHARTS for curve in chart.curves for key in (curve.key, curve.baseline) if key is not None
+)
 
 
 def significant(value: float, digits: int = 5) -> float:
@@ -141,21 +207,21 @@ def significant(value: float, digits: int = 5) -> float:
     return float(f"{value:.{digits}g}")
 
 
-def build(records: Sequence[Record], marks: Iterable[tuple[int, str]] = ()) -> list[dict[str, Any]]:
+def build(columns: Columns, marks: Iterable[tuple[int, str]] = ()) -> list[dict[str, Any]]:
     """All charts that have data, ready for the page.
 
     Args:
-        records: of metrics.jsonl, in order.
+        columns: of the run.
         marks: (step, label) of events worth a thin vertical line, such as checkpoints.
     """
-    start = next((time for record in records if (time := number(record.get("time"))) is not None), 0.0)
+    start = columns.start_time or 0.0
     shared_marks = [{"step": step, "label": label} for step, label in marks]
     charts = []
     for chart in CHARTS:
         series: list[dict[str, Any]] = []
         lines: list[dict[str, Any]] = []
         for curve in chart.curves:
-            points = thin(column(records, curve.key))
+            points = columns.points(curve.key)
             if points:
                 series.append(
                     {
@@ -168,7 +234,7 @@ def build(records: Sequence[Record], marks: Iterable[tuple[int, str]] = ()) -> l
                         "y": [significant(point[2]) for point in points],
                     }
                 )
-            baseline = latest(records, curve.baseline) if curve.baseline else None
+            baseline = columns.latest(curve.baseline) if curve.baseline else None
             if baseline is not None and points:
                 role = "judge" if curve.role == "judge" else "before"
                 lines.append({"label": curve.baseline_label, "role": role, "y": significant(baseline)})

@@ -33,7 +33,7 @@ def top_payload(view: RunView | None, notice: str = "") -> dict[str, Any]:
     if view is None:
         return {"run": None}
     now = view.state
-    line = headline(view.records)
+    line = headline(view.columns.evaluations)
     saved = list_checkpoints(view.run)
     ended = now.exit or {}
     return {
@@ -65,7 +65,7 @@ def charts_payload(view: RunView | None) -> dict[str, Any]:
     if view is None:
         return {"run": None, "charts": []}
     marks = [(saved.step, f"checkpoint {saved.step}") for saved in list_checkpoints(view.run)]
-    return {"run": view.run.id, "charts": charts.build(view.records, marks)}
+    return {"run": view.run.id, "charts": charts.build(view.columns, marks)}
 
 
 def sample_payload(view: RunView | None, runs_dir: Path) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from rewardfl_app.runs.control import receipts
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.jsonlines import JsonLinesReader, Record
-from rewardfl_app.runs.metrics import MetricsReader, current
+from rewardfl_app.runs.metrics import MetricsReader
 from rewardfl_app.runs.samples import Sample, list_references, list_samples
 from rewardfl_app.supervisor.supervisor import RunState, state
+from rewardfl_app.ui.charts import Columns
 
 LOG_BYTES = 16_000
 LOG_LINES = 80
@@ -46,13 +47,12 @@ class RunView:
         self.run = run
         self.name: str = str((read_json(run.run_info) or {}).get("name") or run.id)
         self.state: RunState = state(run)
-        self.records: list[Record] = []
+        self.columns = Columns()
         self.events: list[Record] = []
         self.samples: dict[int, list[Sample]] = {}
         self.references: dict[str, Sample] = {}
         self.log_tail: str = ""
         self.receipts: list[Record] = []
-        self._raw: list[Record] = []
         self._metrics = MetricsReader(run.metrics)
         self._events = JsonLinesReader(run.events)
         self._metrics_restarts = 0
@@ -90,10 +90,8 @@ class RunView:
         restarted = self._metrics.restarts != self._metrics_restarts
         self._metrics_restarts = self._metrics.restarts
         if restarted:
-            self._raw = []
-        if new or restarted:
-            self._raw.extend(new)
-            self.records = current(self._raw)
+            self.columns = Columns()
+        self.columns.extend(new)
         return bool(new) or restarted
 
     def _look_at_events(self) -> bool:

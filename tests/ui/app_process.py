@@ -23,7 +23,7 @@ class AppProcess:
         self.runs_dir = runs_dir
         command = [sys.executable, str(ROOT / "launch_app.py"), "--no-browser", "--port", str(port)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        self._log = open(log or runs_dir.parent / "app.log", "ab")
+        self._log = open(log or runs_dir.parent / "app.log", "ab")  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
             [*command, "--runs-dir", str(runs_dir), *arguments],
             stdout=subprocess.PIPE,

@@ -13,10 +13,15 @@ import pytest
 # The modules beside the tests (page_run, app_process) are imported by name.
 sys.path.insert(0, str(Path(__file__).parent))
 
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 # What a browser says while the app is down or being restarted; no fault of the page.
 OUTAGE = (
     "ERR_CONNECTION_REFUSED",
