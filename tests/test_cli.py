@@ -131,6 +131,7 @@ def test_detach_returns_at_once_and_the_run_is_found_again(cli: Cli, settings: d
 
     resumed = cli("resume", run.id)
     assert resumed.returncode == 0 and "Completed all 3 steps." in resumed.stdout
+    assert resumed.stdout.count("baseline") == resumed.stdout.count("step 1/3") == 1
 
 
 def test_ctrl_c_stops_and_saves_and_is_a_success(settings: dict[str, Any], tmp_path: Path) -> None:

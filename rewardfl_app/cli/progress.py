@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.metrics import MetricsReader, current, is_evaluation, read_all
 from rewardfl_app.supervisor import exit_report, supervisor
 from rewardfl_app.supervisor.supervisor import NotRunning, RunState
@@ -16,24 +17,20 @@ _POLL_SECONDS = 0.3
 _MEASURES = (("reward", 3, ""), ("judge", 3, ""), ("motion", 2, "%"))
 
 
-def reader_of_what_follows(run: RunFolder) -> MetricsReader:
-    """A reader that has passed over the metrics that are there already."""
-    reader = MetricsReader(run.metrics)
-    reader.read_new()
-    return reader
-
-
-def follow(run: RunFolder, reader: MetricsReader | None = None) -> int:
-    """Print what happens until the run has ended and return the exit code.
+def follow(run: RunFolder) -> int:
+    """Print what happens from the start of this attempt until the run has ended, and return the exit code.
 
     The first Ctrl-C asks the run to save and stop, the second to stop at once; both times it is waited for.
     """
-    reader = reader or MetricsReader(run.metrics)
+    reader = MetricsReader(run.metrics)
+    since = float((read_json(run.process) or {}).get("started") or 0.0)
     message, num_interrupts = "", 0
     while True:
         try:
             state = supervisor.state(run)
             for record in reader.read_new():
+                if (record.get("time") or since) < since:
+                    continue  # of an earlier attempt
                 typer.echo(evaluation_line(record) if is_evaluation(record) else step_line(record, state))
             if state.exit is not None:
                 return finish(run, state)

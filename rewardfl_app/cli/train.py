@@ -38,13 +38,12 @@ def resume(
 ) -> int:
     """Go on with a run that was stopped, failed or lost, from its last checkpoint, and follow it."""
     resumed = find(runs_dir, run)
-    reader = progress.reader_of_what_follows(resumed)
     supervisor.resume(resumed)
     if detach:
         typer.echo(resumed.id)
         return 0
     typer.echo(f"run {resumed.id} in {resumed.path}")
-    return progress.follow(resumed, reader)
+    return progress.follow(resumed)
 
 
 def stop(
