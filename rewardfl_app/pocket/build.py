@@ -1,7 +1,7 @@
 """Trains the embedded models and writes their weights: `python -m rewardfl_app.pocket.build [--work DIR] [PART ...]`.
 
-Parts, in order: faces (detector and recogniser), judge, vae, dit (both experts, and the pipeline folder). Each keeps its
-state in the work folder: an interrupted build goes on where it was, and a finished part is not trained again.
+Parts, in order: faces (detector and recogniser), judge, vae, dit (both experts, and the pipeline folder). Each keeps
+its state in the work folder: an interrupted build goes on where it was, and a finished part is not trained again.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"unknown part {unknown[0]!r}; the parts are {', '.join(PARTS)}")
     options.work.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(), logging.FileHandler(options.work / "build.log")]
+    handlers: list[logging.Handler] = [logging.StreamHandler(), logging.FileHandler(options.work / "build.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     steps = {"faces": build_faces, "judge": build_judge, "vae": build_vae, "dit": build_dit}
     for part in options.parts or PARTS:

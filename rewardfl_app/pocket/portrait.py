@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 HAIR_STYLES = ("bald", "short", "spiky", "curly", "long", "bob", "bun", "swept")
 GLASSES = ("none", "round", "square")
@@ -89,7 +90,7 @@ def sample_identity(rng: np.random.Generator) -> np.ndarray:
     """One random person, [WIDTH] float32."""
     identity = np.zeros(WIDTH, np.float32)
 
-    def put(name: str, value: object) -> None:
+    def put(name: str, value: ArrayLike) -> None:
         identity[SLICES[name]] = value
 
     woman = float(rng.random() < 0.5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -47,6 +48,7 @@ def sample_scene(rng: np.random.Generator) -> np.ndarray:
 
 
 Traits = dict[str, np.ndarray]
+Length = np.ndarray | np.float32
 Shape = Callable[[], np.ndarray]  # a signed distance [B, H, W] in head units, computed only if it will be painted
 
 
@@ -87,12 +89,16 @@ def _length(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.sqrt(u * u + v * v)
 
 
-def _ellipse(u: np.ndarray, v: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _circle(u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
+    return _length(u, v) - radius
+
+
+def _ellipse(u: np.ndarray, v: np.ndarray, a: Length, b: Length) -> np.ndarray:
     return (np.sqrt((u / a) ** 2 + (v / b) ** 2) - 1) * np.minimum(a, b)
 
 
 def _capsule(
-    u: np.ndarray, v: np.ndarray, ax: np.ndarray, ay: np.ndarray, bx: np.ndarray, by: np.ndarray, radius: np.ndarray
+    u: np.ndarray, v: np.ndarray, ax: Length, ay: Length, bx: Length, by: Length, radius: Length
 ) -> np.ndarray:
     dx, dy = bx - ax, by - ay
     along = np.clip(((u - ax) * dx + (v - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
@@ -299,8 +305,9 @@ def _paint_cheek(
     blot = _length((cu - side * 0.03) / 0.24, (v - 0.30) / 0.17)
     canvas.paint(lambda: np.full_like(blot, -1), rouge, one["blush"] * np.clip(1 - blot, 0, 1), inside)
     for du, dv in ((-0.10, 0.0), (0.0, 0.07), (0.11, 0.01)):
-        spot = _length(cu + side * 0.03 - du, v - 0.24 - dv) - 0.032
-        canvas.paint(lambda spot=spot: spot, dark_skin * 0.85, f["freckles"], inside)
+        canvas.paint(
+            partial(_circle, cu + side * 0.03 - du, v - 0.24 - dv, 0.032), dark_skin * 0.85, f["freckles"], inside
+        )
 
 
 def _paint_eye(
