@@ -107,7 +107,7 @@ def train(
     pool: Pool,
     folder: Path,
     num_shared_steps: int = 950,
-    num_expert_steps: tuple[int, int] = (250, 600),
+    num_expert_steps: tuple[int, int] = (150, 450),
     batch: int = 24,
 ) -> tuple[WanTransformer3DModel, WanTransformer3DModel, UMT5EncoderModel, T5TokenizerFast]:
     """Train (or go on) in `folder`; returns both experts (averaged), high noise first, text encoder and tokenizer."""
