@@ -9,7 +9,10 @@ from typing import Any
 from rewardfl_app.config import files, presets
 from rewardfl_app.config.schema import Config
 from rewardfl_app.config.validation import ConfigError, Problem, build
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.registry import list_runs
+from rewardfl_app.ui.charts import number
 from rewardfl_app.ui.config_form import Change, Values, changes, mapping_of, text_of, values_of
 
 PRESET_TITLES = {"pocket": "Pocket", "wan22_i2v_a14b": "Wan2.2-I2V-A14B"}
@@ -41,13 +44,19 @@ class Need:
     text: str
 
 
-def sources(runs_dir: Path) -> list[dict[str, str]]:
-    """Where settings can be taken from: presets first, then the newest runs. [{id, title, kind}]."""
-    found = [
+def sources(runs_dir: Path) -> list[dict[str, Any]]:
+    """Where settings can be taken from: presets first, then the newest runs. [{id, title, kind, started}]."""
+    found: list[dict[str, Any]] = [
         {"id": f"preset:{name}", "title": PRESET_TITLES.get(name, name), "kind": "preset"} for name in presets.names()
     ]
     runs = [run for run in list_runs(runs_dir)[:NUM_RUN_SOURCES] if run.config.is_file()]
-    return found + [{"id": f"run:{run.id}", "title": run.id, "kind": "run"} for run in runs]
+    return found + [_run_source(run) for run in runs]
+
+
+def _run_source(run: RunFolder) -> dict[str, Any]:
+    info = read_json(run.run_info) or {}
+    title = str(info.get("name") or run.id)
+    return {"id": f"run:{run.id}", "title": title, "kind": "run", "started": number(info.get("created"))}
 
 
 def source_config(source: str, runs_dir: Path) -> Config:

@@ -12,6 +12,7 @@ import gradio as gr
 from rewardfl_app.config.validation import ConfigError, build
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs.folder import RunError
+from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.supervisor import supervisor
 from rewardfl_app.supervisor.freeze import uses_embedded_data
 from rewardfl_app.ui import draft
@@ -31,7 +32,7 @@ def start(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
     Args:
         request: {values, source, name} as the page holds them.
     """
-    name = str(request.get("name") or "").strip()[:NAME_LIMIT] or None
+    name = str(request.get("name") or "").strip()[:NAME_LIMIT] or next_name(runs_dir)
     source = str(request.get("source") or "")
     parent = source.removeprefix("run:") if source.startswith("run:") else None
     try:
@@ -45,6 +46,11 @@ def start(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
         return {"problems": [{"field": "", "message": str(error)}]}
     log.info("started run %s", run.id)
     return {"run": run.id}
+
+
+def next_name(runs_dir: Path) -> str:
+    """Name of a run that was given none: run 1, run 2 ... over all runs of the folder."""
+    return f"run {len(list_runs(runs_dir)) + 1}"
 
 
 def _values(request: Mapping[str, Any]) -> dict[str, object]:
@@ -88,7 +94,7 @@ def build_page(runs_dir: Path) -> gr.HTML:
     def start_run(request: dict[str, Any]) -> dict[str, Any]:
         return start(request, runs_dir)
 
-    def list_sources(request: dict[str, Any]) -> list[dict[str, str]]:
+    def list_sources(request: dict[str, Any]) -> list[dict[str, Any]]:
         return draft.sources(runs_dir)
 
     return gr.HTML(

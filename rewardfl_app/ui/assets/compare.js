@@ -3,7 +3,7 @@ const $ = selector => element.querySelector(selector);
 const stage = $(".stage"), scrub = $(".scrub"), slider = $(".cp-steps input"), plot = $(".curve-plot"), wiper = $(".wiper");
 const SIDES = ["before", "after", "reference"];
 const ROLE = {before: "before", after: "after", reference: "real"};
-const MEASURES = [["reward", "Reward", 3], ["judge", "Judge", 3], ["motion", "Motion %", 2], ["sharpness", "Sharpness", 3], ["face_rate", "Face found", 2]];
+const MEASURES = [["reward", "Reward", 3], ["judge", "Judge", 3], ["motion", "Motion %", 2], ["sharpness", "Sharpness", 1], ["face_rate", "Face found", 2]];
 const figures = Object.fromEntries(SIDES.map(side => [side, element.querySelector("figure[data-side=" + side + "]")]));
 const options = {wipe: false, boxes: true, reference: false};
 let asked = "", run = null, followed = true, data = null, chosen = null, faces = {}, loaded = "", head = null, curveScale = null, lastFrame = -1;

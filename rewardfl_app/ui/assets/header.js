@@ -2,14 +2,13 @@ const {el, fill, duration} = RFL;
 const $ = selector => element.querySelector(selector);
 const runs = $(".hd-runs"), pill = $(".hd-state"), progress = $(".hd-progress"), stop = $(".hd-stop"), dialog = $("dialog");
 let listed = "";
-const when = unix => new Date(unix * 1000).toLocaleString([], {day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23"});
 
 function show() {
   const v = props.value || {runs: [], run: null};
   const key = JSON.stringify(v.runs);
   if (key !== listed) {
     listed = key;
-    fill(runs, v.runs.map(r => el("option", {value: r.id}, r.name + (r.started ? "  ·  " + when(r.started) : "") + "  ·  " + r.word)));
+    fill(runs, v.runs.map(r => el("option", {value: r.id}, r.name + (r.started ? "  ·  " + RFL.when(r.started) : "") + "  ·  " + r.word)));
   }
   if (v.run) runs.value = v.run;
   runs.parentElement.hidden = !v.run;

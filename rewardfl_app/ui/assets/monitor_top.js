@@ -2,7 +2,7 @@ const {el, fill, fixed, signed, percent, openPage} = RFL;
 const root = element.querySelector(".mt");
 const asking = {save_now: "Save now", sample_now: "Sample now"};
 
-function tile(title, hint, role, measure, level, options) {
+function tile(v, title, hint, role, measure, level, options) {
   const known = measure && measure.before !== null;
   const after = known ? measure.after : null;
   const change = options.ratio ? (measure && measure.ratio !== null ? percent(measure.ratio) : "–") : signed(measure ? measure.delta : null);
@@ -10,7 +10,7 @@ function tile(title, hint, role, measure, level, options) {
   return el("article.tile", {class: level === "warn" ? "warn" : "", "data-tile": title},
     el("h3", {}, el("i", {style: "background:var(--rf-" + role + ")"}), title),
     el("div.tile-value", {}, el("strong", {"data-tone": after === null ? "flat" : tone}, after === null ? (known ? fixed(measure.before, options.digits) : "–") : change),
-      el("span", {}, after === null ? (known ? "before training" : "not measured") : options.ratio ? "of before" : "")),
+      el("span", {}, after === null ? (known ? "before training" : v.finished ? "not measured" : "not measured yet") : options.ratio ? "of before" : "")),
     el("p.tile-pair", {}, after === null ? hint : [el("span.before", {}, fixed(measure.before, options.digits) + options.unit), " → ",
       el("span", {style: "color:var(--rf-" + role + "-ink)"}, fixed(after, options.digits) + options.unit)]),
     after === null ? null : el("p.tile-hint", {}, hint));
@@ -39,9 +39,9 @@ function show() {
       el("div.verdict-actions", {}, v.step ? el("button.btn.primary", {type: "button", onclick: () => openPage("Compare")}, "Compare videos") : null,
         v.finished ? null : [button("sample_now"), button("save_now")])),
     el("div.tiles", {},
-      tile("Reward", "face similarity by the recogniser it trains on" + (v.num_samples ? ", " + v.num_samples + " fixed videos" : ""), "after", v.reward, "neutral", {quiet: v.level === "warn", digits: 3, unit: ""}),
-      tile("Judge", "face similarity by a recogniser it never trains on", "judge", v.judge, v.judge_level, {digits: 3, unit: ""}),
-      tile("Motion", v.motion_level === "warn" ? "under 90%: the face may be freezing" : "how far the face moves, in % of its size", "motion", v.motion, v.motion_level, {digits: 2, unit: " %", ratio: true})),
+      tile(v, "Reward", "face similarity by the recogniser it trains on" + (v.num_samples ? ", " + v.num_samples + " fixed videos" : ""), "after", v.reward, "neutral", {quiet: v.level === "warn", digits: 3, unit: ""}),
+      tile(v, "Judge", "face similarity by a recogniser it never trains on", "judge", v.judge, v.judge_level, {digits: 3, unit: ""}),
+      tile(v, "Motion", v.motion_level === "warn" ? "under 90%: the face may be freezing" : "how far the face moves, in % of its size", "motion", v.motion, v.motion_level, {digits: 2, unit: " %", ratio: true})),
     v.notice ? el("div.notice", {role: "status"}, el("p", {}, v.notice)) : null,
     v.receipts.length && !bad ? el("ul.receipts", {"aria-label": "Receipts"}, v.receipts.map(text => el("li", {}, text))) : null);
 }

@@ -94,7 +94,7 @@ let sources = first.sources;
 function paintSources() {
   const select = $(".source"), groups = {preset: "Presets", run: "Earlier runs"};
   fill(select, Object.entries(groups).map(([kind, title]) => {
-    const options = sources.filter(s => s.kind === kind).map(s => el("option", {value: s.id}, s.title));
+    const options = sources.filter(s => s.kind === kind).map(s => el("option", {value: s.id}, s.title + (s.started ? "  ·  " + RFL.when(s.started) : "")));
     if (!options.length) return null;
     const group = document.createElement("optgroup");
     group.label = title;
