@@ -35,6 +35,8 @@ class Recogniser(nn.Module):
         if shape[0] not in (None, 1):
             raise PackError(f"{graph.path}: the recogniser takes exactly {shape[0]} faces at a time; export it with 1")
         self._one_by_one = shape[0] == 1
+        if not self._one_by_one:  # convolutions forward and backward are about a fifth faster in this order
+            self.graph.to(memory_format=torch.channels_last)
         self.embedding_size = int(self._try_out())
 
     @property
@@ -52,7 +54,7 @@ class Recogniser(nn.Module):
         if inputs.shape[0] == 0:
             return inputs.new_zeros(0, self.embedding_size)
         if not self._one_by_one:
-            return self.graph(inputs)[0].flatten(1)
+            return self.graph(inputs.contiguous(memory_format=torch.channels_last))[0].flatten(1)
         # A graph written for one face (fixed batch) is mapped over the faces, all in one call.
         mapped: Tensor = torch.vmap(lambda one: self.graph(one[None])[0].flatten())(inputs)
         return mapped

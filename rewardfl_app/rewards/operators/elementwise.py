@@ -109,7 +109,10 @@ def _clip(attributes: Attributes, opset: int) -> Function:
     low, high = attributes.get("min", -math.inf), attributes.get("max", math.inf)
 
     def run(x: Tensor, minimum: Tensor | None = None, maximum: Tensor | None = None) -> Tensor:
-        return x.clamp(number(minimum, low), number(maximum, high))
+        floor, ceiling = number(minimum, low), number(maximum, high)
+        if math.isfinite(floor) and math.isfinite(ceiling) and floor < ceiling and x.is_floating_point():
+            return F.hardtanh(x, floor, ceiling)  # the same values as clamp, and a backward in one pass
+        return x.clamp(floor, ceiling)
 
     return run
 
