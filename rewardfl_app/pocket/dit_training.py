@@ -63,7 +63,9 @@ def encode_pool(vae: AutoencoderKLWan, pool: Pool, path: Path, num_clips: int = 
     parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for start in range(0, num_clips, batch):
         video = (
-            torch.from_numpy(pool.frames[start : start + batch]).to(device()).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+            torch.from_numpy(np.array(pool.frames[start : start + batch])).to(device()).permute(0, 4, 1, 2, 3).float()
+            / 127.5
+            - 1
         )
         first_only = torch.zeros_like(video)
         first_only[:, :, :1] = video[:, :, :1]
@@ -109,10 +111,11 @@ def train(
     num_shared_steps: int = 950,
     num_expert_steps: tuple[int, int] = (150, 450),
     batch: int = 24,
+    num_clips: int = NUM_CLIPS,
 ) -> tuple[WanTransformer3DModel, WanTransformer3DModel, UMT5EncoderModel, T5TokenizerFast]:
     """Train (or go on) in `folder`; returns both experts (averaged), high noise first, text encoder and tokenizer."""
     torch.manual_seed(5)
-    latents = encode_pool(vae, pool, folder / "latents.pt")
+    latents = encode_pool(vae, pool, folder / "latents.pt", num_clips)
     tokenizer = text.new_tokenizer()
     encoded = tokenizer(
         pool.prompts[: len(latents.video)],

@@ -160,7 +160,7 @@ def verification(net: nn.Module, pool: FacePool, num_families: int = 200) -> dic
     """Same and different similarity, and the share of true pairs accepted at one false accept in 1,000."""
     rng = np.random.default_rng(99)
     net = net.eval()
-    groups = np.split(np.arange(num_families), num_families // 50)
+    groups = np.array_split(np.arange(num_families), max(num_families // 50, 1))
     embeddings = [
         F.normalize(net(_views(pool, rng, group).flatten(0, 1).to(device())), dim=-1).cpu().chunk(2) for group in groups
     ]

@@ -11,7 +11,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, WanResample
 from torch import Tensor
 
-from rewardfl_app.pocket import vae_sequence
+from rewardfl_app.models import vae_sequence
 from rewardfl_app.pocket.hardware import device
 from rewardfl_app.pocket.optimizer import MuonAdamW
 from rewardfl_app.pocket.pool import Pool
@@ -75,10 +75,10 @@ def _batch(pool: Pool, rng: np.random.Generator, num_clips: int, num_frames: int
 def _loss(vae: AutoencoderKLWan, video: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted L1 + half the L1 of image gradients + KL; also the mean squared error of the face region."""
     with torch.autocast(video.device.type, dtype=torch.bfloat16):
-        mean, logvar = vae_sequence.encode(vae, video.contiguous(memory_format=torch.channels_last_3d)).chunk(2, 1)
+        mean, logvar = vae_sequence.encode_raw(vae, video).chunk(2, 1)
         logvar = logvar.float().clamp(-20, 10)
         latents = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
-        output = vae_sequence.decode(vae, latents)
+        output = vae_sequence.decode_raw(vae, latents)
     error = output.float() - video
     loss = (error.abs() * weight).sum() / weight.sum() / 3
     for axis in (3, 4):
@@ -95,7 +95,6 @@ def train(pool: Pool, folder: Path, num_image_steps: int = 1000, num_clip_steps:
     for parameter in vae.parameters():
         if parameter.ndim == 5:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    compiled_loss = torch.compile(_loss, dynamic=False)  # twice as fast; two shapes, a minute or two each to compile
     stages = (("vae_images", num_image_steps, 2e-3), ("vae_clips", num_clip_steps, 5e-4))
     for stage, num_steps, rate in stages:
         if stage == "vae_clips":
@@ -108,7 +107,7 @@ def train(pool: Pool, folder: Path, num_image_steps: int = 1000, num_clip_steps:
                 video, weight = _batch(pool, rng, 32, 1)
             else:
                 video, weight = _batch(pool, rng, *((32, 1) if rng.random() < 0.25 else (3, 17)))
-            loss, face_error = compiled_loss(vae, video, weight)
+            loss, face_error = _loss(vae, video, weight)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
             optimizer.scale_rates(progress.warm_then_decay(step))
@@ -129,7 +128,7 @@ def _set_statistics(vae: AutoencoderKLWan, pool: Pool) -> None:
     """Mean and deviation of each latent channel over clips, so that normalised latents are of unit size."""
     with torch.no_grad():
         rng = np.random.default_rng(0)
-        latents = torch.cat([vae_sequence.encode(vae, _batch(pool, rng, 8, 17)[0])[:, :16] for _ in range(12)])
+        latents = torch.cat([vae_sequence.encode_raw(vae, _batch(pool, rng, 8, 17)[0])[:, :16] for _ in range(12)])
     vae.register_to_config(
         latents_mean=[round(float(v), 5) for v in latents.mean((0, 2, 3, 4))],
         latents_std=[round(float(v), 5) for v in latents.std((0, 2, 3, 4))],
