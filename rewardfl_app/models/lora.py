@@ -48,7 +48,12 @@ def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha:
         targets: Wan's layer names, keys of DIFFUSERS_TARGETS. alpha: None means equal to the rank.
     """
     names = [DIFFUSERS_TARGETS[name] for name in targets]
-    lora = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, target_modules=names, init_lora_weights=True)
+    lora = LoraConfig(
+        r=rank,
+        lora_alpha=rank if alpha is None else alpha,  # type: ignore[arg-type]  # PEFT takes any number
+        target_modules=names,
+        init_lora_weights=True,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         expert.add_adapter(lora, adapter_name=ADAPTER)

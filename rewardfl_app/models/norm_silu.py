@@ -3,12 +3,12 @@ memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
@@ -28,14 +28,14 @@ class _NormSilu(torch.autograd.Function):
     """y = silu(w x / |x|), |x| over the channels. Only x and 1/|x| are kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         inverse = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM).reciprocal_()
         ctx.save_for_backward(x, inverse, weight)
         return F.silu((x * inverse).mul_(weight), inplace=True)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, inverse, weight = ctx.saved_tensors
         normed = (x * inverse).mul_(weight)
         inner = torch.ops.aten.silu_backward(grad, normed).mul_(weight)

@@ -8,7 +8,7 @@ the graph is an ordinary one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanResidualBlock, patchify, unpatchify
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanMidBlock
 
 
+_SLOW_UP_TO = 20480
+
+
 def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """Frames [B, 3, T, H, W] of normalised latents [B, 16, T', h, w], T = 4 (T' - 1) + 1.
 
     RGB, nominally [-1, 1] but not clamped: a clamped pixel would get no gradient.
     """
     raw = denormalise(vae, latents).to(vae.dtype)
-    return decode_raw(vae, raw).float()
+    frames, height = 4 * (latents.shape[2] - 1) + 1, 8 * latents.shape[3]
+    twice = _slow_alone(vae, raw, frames, height)
+    return decode_raw(vae, torch.cat([raw, raw]) if twice else raw)[: raw.shape[0]].float()
 
 
 def decode_raw(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
@@ -34,6 +39,7 @@ def decode_raw(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     decoder = vae.decoder
     x = decoder.conv_in(_fast_layout(vae.post_quant_conv(latents)))
     x = _middle(decoder.mid_block, x)
+    block: Any  # of either VAE generation
     for block in decoder.up_blocks:
         shortcut = getattr(block, "avg_shortcut", None)
         skipped = shortcut(x, first_chunk=True) if shortcut is not None else None
@@ -46,24 +52,26 @@ def decode_raw(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
         if skipped is not None:
             x = x + skipped
     x = decoder.conv_out(norm_silu(decoder.norm_out, x))
-    return unpatchify(x, patch_size=vae.config.patch_size) if vae.config.patch_size is not None else x
+    return unpatchify(x, patch_size=vae.config["patch_size"]) if vae.config["patch_size"] is not None else x
 
 
 def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """Normalised latents (the mode) [B, 16, T', h, w], float32, of a video [B, 3, T, H, W] in [-1, 1], T = 4 (T' - 1)
     + 1."""
-    moments = encode_raw(vae, video.to(vae.dtype)).float()
+    video = video.to(vae.dtype)
+    twice = _slow_alone(vae, video, video.shape[2], video.shape[3])
+    moments = encode_raw(vae, torch.cat([video, video]) if twice else video)[: video.shape[0]].float()
     return normalise(vae, moments.chunk(2, dim=1)[0])
 
 
 def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """`AutoencoderKLWan._encode` in one pass: mean and log variance [B, 32, T', h, w] in the VAE's dtype."""
-    if vae.config.is_residual:
+    if vae.config["is_residual"]:
         # The Wan2.2-5B encoder averages over time from the first frame of each chunk on, which one pass does not
         # reproduce.
         return vae._encode(video)
     encoder = vae.encoder
-    x = patchify(video, patch_size=vae.config.patch_size) if vae.config.patch_size is not None else video
+    x = patchify(video, patch_size=vae.config["patch_size"]) if vae.config["patch_size"] is not None else video
     x = encoder.conv_in(_fast_layout(x))
     for layer in encoder.down_blocks:
         if isinstance(layer, WanResample):
@@ -88,14 +96,15 @@ def denormalise(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
 
 
 def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
-    shape = (1, vae.config.z_dim, 1, 1, 1)
-    mean = torch.tensor(vae.config.latents_mean, device=like.device, dtype=like.dtype).view(shape)
-    return mean, torch.tensor(vae.config.latents_std, device=like.device, dtype=like.dtype).view(shape)
+    shape = (1, vae.config["z_dim"], 1, 1, 1)
+    mean = torch.tensor(vae.config["latents_mean"], device=like.device, dtype=like.dtype).view(shape)
+    return mean, torch.tensor(vae.config["latents_std"], device=like.device, dtype=like.dtype).view(shape)
 
 
 def _middle(block: WanMidBlock, x: Tensor) -> Tensor:
-    x = _residual(block.resnets[0], x)
-    for attention, resnet in zip(block.attentions, block.resnets[1:], strict=True):
+    resnets: list[Any] = list(block.resnets)
+    x = _residual(resnets[0], x)
+    for attention, resnet in zip(block.attentions, resnets[1:], strict=True):
         x = _residual(resnet, attention(x))
     return x
 
@@ -103,6 +112,15 @@ def _middle(block: WanMidBlock, x: Tensor) -> Tensor:
 def _residual(block: WanResidualBlock, x: Tensor) -> Tensor:
     hidden = block.conv1(norm_silu(block.norm1, x))
     return block.conv2(norm_silu(block.norm2, hidden)) + block.conv_shortcut(x)
+
+
+def _slow_alone(vae: AutoencoderKLWan, x: Tensor, frames: int, height: int) -> bool:
+    """Whether a single clip takes PyTorch's slow convolution on a CPU: even two copies of it are faster then.
+
+    The rule is in ATen's `ConvParams::use_mkldnn`: float32, batch 1, and few input values over all but the last axis.
+    """
+    alone = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[0] == 1
+    return alone and vae.config["base_dim"] * (frames + 2) * (height + 2) <= _SLOW_UP_TO
 
 
 def _fast_layout(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import inspect
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import Expert, ModelConfig
 
 logger = logging.getLogger(__name__)
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 MAX_SEQUENCE_LENGTH = 512  # of Wan2.2; a tokenizer that allows fewer tokens lowers it
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -57,13 +59,13 @@ def load(model: ModelConfig, device: torch.device | str = "cpu") -> WanModel:
     }
     for expert in experts.values():
         _checkpointing(expert, model, device)
-        expert.to(device)
-    vae = load_vae(sources.vae, dtype).to(device)
+        _place(expert, device)
+    vae = _place(load_vae(sources.vae, dtype), device)
     if device.type == "cpu":
         for module in vae.modules():
             if isinstance(module, torch.nn.Conv3d):  # see vae_sequence: the fast layout of its inputs
                 module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-    return WanModel(experts, vae, load_text_encoder(sources.text_encoder, dtype).to(device), tokenizer, device)
+    return WanModel(experts, vae, _place(load_text_encoder(sources.text_encoder, dtype), device), tokenizer, device)
 
 
 def load_expert(source: Source, dtype: torch.dtype = torch.float32) -> WanTransformer3DModel:
@@ -130,8 +132,13 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise WeightsError(f"tokenizer: {name} cannot be loaded ({str(error).splitlines()[0]})") from error
 
 
+def _place(module: Module, device: torch.device) -> Module:
+    module.to(device)
+    return module
+
+
 def _arguments(cls: type, config: dict[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(cls.__init__).parameters
+    known = inspect.signature(cls).parameters
     return {key: value for key, value in config.items() if key in known}
 
 

@@ -52,12 +52,24 @@ class EncodedClip:
 class ClipEncoder:
     """Encodes rows of a dataset and keeps the most recent ones (up to CACHE_BYTES)."""
 
-    def __init__(self, model: WanModel, dataset: ClipDataset, scorer: Scorer | None, with_clean: bool = False) -> None:
-        """`scorer` None: the clips carry no reference. `with_clean`: also encode the real video, for the anchor."""
+    def __init__(
+        self,
+        model: WanModel,
+        dataset: ClipDataset,
+        scorer: Scorer | None,
+        *,
+        with_clean: bool = False,
+        with_judge: bool = True,
+    ) -> None:
+        """`scorer` None: the clips carry no reference.
+
+        `with_clean`: also encode the real video, for the anchor. `with_judge`: also embed it by the judge.
+        """
         self._model = model
         self._dataset = dataset
         self._scorer = scorer
         self._with_clean = with_clean
+        self._with_judge = with_judge
         self._kept: OrderedDict[int, EncodedClip] = OrderedDict()
         self._bytes = 0
 
@@ -83,7 +95,7 @@ class ClipEncoder:
     def _encode(self, clip: Clip) -> EncodedClip:
         """One clip by itself: in a batch the last bits would depend on its neighbours, and a resumed run on what was
         kept."""
-        reference = self._scorer.reference(clip) if self._scorer is not None else None
+        reference = self._scorer.reference(clip, self._with_judge) if self._scorer is not None else None
         device = self._model.device
         last = None if clip.last_frame is None else clip.last_frame[None].to(device)
         first = clip.first_frame[None].to(device)

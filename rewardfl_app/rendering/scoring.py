@@ -76,8 +76,11 @@ class Scorer:
         return cls(IdentityReward(pack, reward), judge, device)
 
     @torch.no_grad()
-    def reference(self, clip: Clip) -> ClipReference:
-        """The reference of a real clip. Raises DataError naming the row when its first frame shows no face."""
+    def reference(self, clip: Clip, with_judge: bool = True) -> ClipReference:
+        """The reference of a real clip; the judge's part only where it will be measured.
+
+        Raises DataError naming the row when the first frame shows no face.
+        """
         frames = clip.video.to(self._device).transpose(0, 1).contiguous()
         first = clip.first_frame.to(self._device)
         # The first frame the model is given may be an image of its own; the judge must embed what the reward saw.
@@ -85,7 +88,8 @@ class Scorer:
         known = self._identity.reference(frames, first)
         if not known.faces[0]:
             raise DataError(f"Row {clip.row.index}: no face was found in the first frame of {_source(clip)}.")
-        return ClipReference(known, None if self._judge is None else judging.reference(self._judge, frames, known))
+        judge = self._judge if with_judge else None
+        return ClipReference(known, None if judge is None else judging.reference(judge, frames, known))
 
     def has_face(self, first_frames: Tensor) -> list[bool]:
         """Whether each of the first frames [N, 3, H, W] shows a face."""
