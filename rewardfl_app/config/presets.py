@@ -19,7 +19,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         },
         "data": {"num_frames": 17, "height": 64, "width": 64, "max_pixels": 4096, "fps": 8},
         "sampling": {"num_inference_steps": 8, "shift": 5.0, "mid_timestep": 7, "final_timestep": 7},
-        "reward": {"kl_weight": 2.0, "kl_steps": "expert", "det_size": 96},
+        "reward": {"kl_weight": 1.5, "kl_steps": "expert", "det_size": 96},
         "lora": {"lora_base_model": "dit2", "lora_rank": 16},
         "train": {
             "learning_rate": 5e-4,
@@ -31,7 +31,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "max_steps": 60,
             "save_steps": 20,
         },
-        "evaluation": {"eval_steps": 10, "num_samples": 8},
+        "evaluation": {"eval_steps": 20, "num_samples": 12, "batch_size": 4},
         "deepspeed": {"zero_stage": 0, "offload_optimizer": False, "num_processes": 1},
     },
     # The reference example: eight GPUs, one video each. The paths of the weights, the face pack and the clips are yours
