@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ def chromium() -> Iterator[Any]:
     """A headless chromium; the test is skipped where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
+        if os.environ.get("REWARDFL_REQUIRE_BROWSER"):
+            pytest.fail("REWARDFL_REQUIRE_BROWSER is set and there is no chromium")
         pytest.skip("no chromium on this machine; `apt install chromium` runs these tests")
     from playwright.sync_api import sync_playwright
 
