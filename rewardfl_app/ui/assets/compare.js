@@ -9,7 +9,6 @@ const options = {wipe: false, boxes: true, reference: false};
 let asked = "", run = null, followed = true, data = null, chosen = null, faces = {}, loaded = "", head = null, curveScale = null, lastFrame = -1;
 
 const player = new SyncPlayer(frame => {
-  if (!RFL.isShown(stage)) { if (player.playing) { player.pause(); paintPlay(); } return; }
   for (const side of SIDES) {
     const video = figures[side].querySelector("video");
     if (!figures[side].hidden && video.readyState >= 2) RFL.drawFaces(figures[side].querySelector("canvas"), faces[side], RFL.frameAt(video, faces[side]), ROLE[side], options.boxes);
@@ -20,7 +19,7 @@ const player = new SyncPlayer(frame => {
   scrub.setAttribute("aria-valuetext", "frame " + (frame + 1) + " of " + player.count);
   $(".counter").textContent = "frame " + (frame + 1) + " / " + player.count;
   paintHead(frame);
-});
+}, () => RFL.isShown(stage));
 
 async function show() {
   const v = props.value || {run: null, steps: []};
@@ -31,7 +30,6 @@ async function show() {
     $(".cp-why").textContent = v.run && v.finished ? "This run ended before its first evaluation, so there is nothing to compare."
       : v.run ? "The untrained model's videos come first. After the first evaluation they are shown here beside the trained model's: same prompt, first frame and seed."
       : "Start a run on the Train page. After its first evaluation the same prompts, first frames and seeds are shown here side by side: before and after training.";
-    player.pause(); paintPlay();
     return;
   }
   if (v.run !== run) { run = v.run; followed = true; chosen = null; data = null; }
@@ -106,8 +104,6 @@ async function loadVideos(sample) {
   layout(sample);
   if (key === loaded) return;
   loaded = key;
-  const resume = player.playing || lastFrame < 0;
-  player.pause();
   faces = {};
   const used = SIDES.filter(side => sample[side] && sample[side].video && (side !== "reference" || options.reference));
   for (const side of used) {
@@ -115,14 +111,10 @@ async function loadVideos(sample) {
     if (video.src !== url) video.src = url;
     loadJson(sample[side].faces).then(content => { if (loaded === key) { faces[side] = content; if (content && content.width) figures[side].querySelector(".vid").style.aspectRatio = content.width + " / " + content.height; drawCurve(); } });
   }
-  player.load(used.map(side => figures[side].querySelector("video")), sample.after.fps || sample.before.fps, sample.after.num_frames || sample.before.num_frames);
-  scrub.max = String(player.count - 1);
-  await player.ready();
-  if (loaded !== key) return;
-  await player.seekTime(0);
+  scrub.max = String((sample.after.num_frames || sample.before.num_frames || 1) - 1);
   lastFrame = -1;
-  if (resume && RFL.isShown(stage)) await player.play();
   paintPlay();
+  await player.load(used.map(side => figures[side].querySelector("video")), sample.after.fps || sample.before.fps, sample.after.num_frames || sample.before.num_frames);
 }
 
 function layout(sample) {
@@ -202,7 +194,6 @@ $(".cp-main").addEventListener("keydown", event => {
   else if (event.key === "End" && !field) { event.preventDefault(); player.seek(player.count - 1); paintPlay(); }
 });
 new ResizeObserver(drawCurve).observe(plot);
-new IntersectionObserver(entries => { if (entries.some(e => e.isIntersecting) && data && lastFrame < 0) { player.play().then(paintPlay); } }).observe(stage);
 window.addEventListener("rewardfl:scheme", drawCurve);
 watch("value", show);
 show();

@@ -1,60 +1,69 @@
-/* Several videos of the same length kept in step: those ahead slow down or wait for the slowest. The first one is the clock shown. */
+/* Several videos of the same length kept in step: those ahead slow down or wait for the slowest. The first one is the clock shown.
+   `playing` is what the person wants; nothing moves while the videos are loading, are set back to the start, or cannot be seen. */
 class SyncPlayer {
-  constructor(onframe) {
+  constructor(onframe, isVisible) {
     this.videos = [];
     this.fps = 8;
     this.count = 1;
     this.rate = 1;
-    this.playing = false;
+    this.playing = true;
+    this.waiting = 0;  // loads and seeks under way
     this.onframe = onframe;
-    this.restarting = false;
+    this.isVisible = isVisible;
     const loop = () => { this.tick(); requestAnimationFrame(loop); };
     requestAnimationFrame(loop);
   }
 
-  get clock() { return this.videos[0]; }
   get frame() {
-    return this.clock ? Math.min(this.count - 1, Math.max(0, Math.floor(this.clock.currentTime * this.fps + 0.01))) : 0;
+    const clock = this.videos[0];
+    return clock ? Math.min(this.count - 1, Math.max(0, Math.floor(clock.currentTime * this.fps + 0.01))) : 0;
   }
 
-  load(videos, fps, count) {
+  /* Take over these videos, whose `src` was just set; they start from the first frame when all can. */
+  async load(videos, fps, count) {
+    this.still();
     this.videos = videos;
     this.fps = fps || 8;
     this.count = Math.max(1, count || 1);
-    for (const video of videos) video.playbackRate = this.rate;
+    await this.quietly(async () => {
+      await Promise.all(videos.map(video => video.readyState >= 2 ? null : new Promise(done => {
+        video.addEventListener("loadeddata", done, {once: true});
+        video.addEventListener("error", done, {once: true});
+      })));
+      await this.seekTime(0);
+    });
   }
 
-  async ready() {
-    await Promise.all(this.videos.map(video => video.readyState >= 2 ? null : new Promise(done => {
-      video.addEventListener("loadeddata", done, {once: true});
-      video.addEventListener("error", done, {once: true});
-    })));
-  }
-
-  async play() {
+  play() {
     this.playing = true;
-    if (this.clock && this.frame >= this.count - 1) await this.seekTime(0);
-    await Promise.all(this.videos.map(video => video.play().catch(() => null)));
+    if (this.frame >= this.count - 1) this.quietly(() => this.seekTime(0));
   }
 
   pause() {
     this.playing = false;
-    for (const video of this.videos) video.pause();
+    this.still();
   }
 
-  toggle() { return this.playing ? this.pause() : this.play(); }
+  toggle() { if (this.playing) this.pause(); else this.play(); }
 
   seek(frame) {
     this.pause();
     const wanted = Math.min(this.count - 1, Math.max(0, frame));
-    return this.seekTime((wanted + 0.5) / this.fps);
+    return this.quietly(() => this.seekTime((wanted + 0.5) / this.fps));
   }
 
   step(by) { return this.seek(this.frame + by); }
 
-  setRate(rate) {
-    this.rate = rate;
-    for (const video of this.videos) video.playbackRate = rate;
+  setRate(rate) { this.rate = rate; }
+
+  still() {
+    for (const video of this.videos) if (!video.paused) video.pause();
+  }
+
+  async quietly(work) {
+    this.waiting += 1;
+    this.still();
+    try { await work(); } finally { this.waiting -= 1; }
   }
 
   async seekTime(time) {
@@ -65,20 +74,12 @@ class SyncPlayer {
     })));
   }
 
-  async restart() {
-    this.restarting = true;
-    for (const video of this.videos) video.pause();
-    await this.seekTime(0);
-    this.restarting = false;
-    if (this.playing) await Promise.all(this.videos.map(video => video.play().catch(() => null)));
-  }
-
   tick() {
-    const clock = this.clock;
-    if (!clock) return;
-    if (this.playing && !this.restarting) {
+    if (!this.videos.length) return;
+    if (!this.isVisible()) { this.still(); return; }
+    if (this.playing && !this.waiting) {
       const end = Math.min(...this.videos.map(video => video.duration || Infinity));
-      if (this.videos.some(video => video.ended || video.currentTime >= end - 0.02)) this.restart();
+      if (this.videos.some(video => video.ended || video.currentTime >= end - 0.02)) this.quietly(() => this.seekTime(0));
       else this.correct();
     }
     this.onframe(this.frame);
