@@ -314,3 +314,31 @@ def test_max_steps_can_be_raised_later(make_run: MakeRun) -> None:
     files.dump(config.model_copy(update={"train": config.train.model_copy(update={"max_steps": 4})}), short.config)
     assert train(short) == 0
     assert_same(lora_of(short, 4), lora_of(long, 4))
+
+
+def test_both_experts_train(make_run: MakeRun) -> None:
+    run = make_run(
+        "both",
+        model={"trainable_models": "dit,dit2"},
+        lora={"lora_base_model": "dit,dit2"},
+        sampling={"mid_timestep": 0, "final_timestep": 3},
+        reward={"anchor_weight": 0.1},
+    )
+    assert train(run) == 0
+    folder = checkpoints.find(run, 4).path
+    for name in ("high_noise", "low_noise"):
+        tensors = load_file(folder / f"{name}.safetensors")
+        assert all(value.abs().max() > 0 for key, value in tensors.items() if "lora_B" in key)
+
+
+def test_bfloat16_with_block_checkpointing(make_run: MakeRun) -> None:
+    run = make_run("half", model={"dtype": "bfloat16", "use_gradient_checkpointing": True})
+    assert train(run) == 0
+    assert {value.dtype for value in lora_of(run, 4).values()} == {torch.float32}
+    assert all(r["grad_norm"] > 0 and math.isfinite(r["loss"]) for r in curve(run) if "loss" in r)
+
+
+def test_stopping_early_decodes_and_trains(make_run: MakeRun) -> None:
+    run = make_run("early", sampling={"mid_timestep": 2, "final_timestep": 2})
+    assert train(run) == 0
+    assert all(r["grad_norm"] > 0 for r in curve(run) if "loss" in r)
