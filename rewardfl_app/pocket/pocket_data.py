@@ -35,11 +35,15 @@ def ensure(folder: Path) -> tuple[Path, Path]:
         _write(work / "metadata.csv", "train", NUM_TRAIN, _TRAIN_SEED)
         _write(work / "metadata_eval.csv", "eval", NUM_EVALUATION, _EVALUATION_SEED)
         (work / "version.txt").write_text(_VERSION)
-        if folder.exists():
-            shutil.rmtree(folder)
+        if folder.exists():  # an older or a torn data set; renamed first, so that no reader finds it half gone
+            os.replace(folder, work / "old")
         os.replace(work, folder)
+    except OSError:
+        if not (marker.exists() and marker.read_text() == _VERSION):  # else another process was quicker
+            raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(folder / "old", ignore_errors=True)
     return train, evaluation
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from rewardfl_app.data import manifest, video
 from rewardfl_app.pocket import pocket_data
 from rewardfl_app.pocket.clips import NUM_FRAMES, SIZE
@@ -28,4 +30,13 @@ def test_a_second_call_renders_nothing_and_a_torn_one_is_repaired(tmp_path):
     train.unlink()
     pocket_data.ensure(folder)
     assert manifest.read(train)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert not (folder / "old").exists()
+
+
+def test_two_callers_at_once_both_get_the_whole_data_set(tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda _: pocket_data.ensure(tmp_path / "data"), range(3)))
+    assert len(set(results)) == 1
+    assert len(manifest.read(results[0][0])) == pocket_data.NUM_TRAIN
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
