@@ -1,9 +1,9 @@
 """What is measured beside the reward, so that a rising reward can be believed.
 
-judge      mean cosine similarity to the real clip by a recogniser that was not trained on, frame 0 left out motion
-how far the five landmarks travel around their own mean, in percent of the face's size: a frozen face has none
-sharpness  variance of the Laplacian of the aligned crop, grey levels 0..255: a blurred face has little face_rate
-share of the frames (0 left out) that show the main person
+judge: mean cosine similarity to the real clip by a recogniser that was not trained on, frame 0 left out;
+motion: how far the five landmarks travel around their own mean, in percent of the face's size (a frozen face has none);
+sharpness: variance of the Laplacian of the aligned crop, grey levels 0..255 (a blurred face has little);
+face_rate: share of the frames (0 left out) that show the main person.
 """
 
 from __future__ import annotations
@@ -44,10 +44,7 @@ class JudgeResult:
 
 @torch.no_grad()
 def reference(judge: Recogniser, frames: Tensor, known: Reference) -> JudgeReference:
-    """Embeds the people of a reference from the frames [T, 3, H, W] it was made of (one frame.
-
-    The first frame alone).
-    """
+    """Embeds the people of a reference from the frames [T, 3, H, W] it was made of (T = 1: the first frame alone)."""
     pools = []
     for person in range(len(known.people)):
         places = [(n, f) for n, faces in enumerate(known.faces) for f in faces if f["identity"] == person]

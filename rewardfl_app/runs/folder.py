@@ -7,6 +7,7 @@ any time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -159,12 +160,14 @@ def slug(name: str, limit: int = 40) -> str:
 def _make_unique(runs_dir: Path, tail: str) -> Path:
     while True:
         now = datetime.now(UTC)
-        path = runs_dir / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{tail}"
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            time.sleep(0.001)
+        stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
+        path = runs_dir / f"{stamp}-{tail}"
+        # Another name in the same millisecond would sort by the name.
+        if not any(runs_dir.glob(f"{stamp}-*")):
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                path.mkdir()
+                return path
+        time.sleep(0.001)
 
 
 def _unwritable(runs_dir: Path, error: OSError) -> RunsFolderError:

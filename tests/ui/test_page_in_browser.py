@@ -110,7 +110,7 @@ def test_a_new_point_appears_and_zoom_and_refresh_survive(app: AppProcess, watch
     page.reload()
     page.wait_for_selector(".hd-state")
     _until(page, lambda: _points(page, "loss") == 4)
-    assert page.get_by_role("tab", name="Monitor").get_attribute("aria-selected") == "true"
+    page.get_by_role("tab", name="Monitor", selected=True).wait_for()
     assert "live run" in page.locator(".hd-runs").inner_text()
 
 
@@ -127,7 +127,7 @@ def test_killing_and_restarting_the_app_loses_nothing(app: AppProcess, watched: 
     with again:
         page.wait_for_selector(".hd-brand")
         _until(page, lambda: _points(page, "loss") == 2)
-        assert page.get_by_role("tab", name="Monitor").get_attribute("aria-selected") == "true"
+        page.get_by_role("tab", name="Monitor", selected=True).wait_for()
 
 
 def test_stop_says_what_will_happen_and_shows_the_receipt(app: AppProcess, watched: Any, runs_dir: Path) -> None:
