@@ -17,7 +17,7 @@ from rewardfl_app.inference.pairs import Pair
 BACKGROUND = (16, 18, 22)
 INK = (236, 238, 242)
 MUTED = (154, 160, 170)
-ACCENT = (107, 151, 255)
+ACCENT = (144, 144, 247)
 _SMALLEST_PANE = 320
 _LARGEST_BYTES = 384 * 2**20  # of all frames of the film together, which are held in memory
 _MARGIN, _GAP, _TITLE, _FOOTER = 24, 16, 56, 60
