@@ -7,6 +7,7 @@ its state in the work folder: an interrupted build goes on where it was, and a f
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -74,6 +75,10 @@ def build_dit(work: Path, weights: Path) -> None:
     folder = weights / "wan"
     shutil.rmtree(folder, ignore_errors=True)
     pipeline.to("cpu", torch.float16).save_pretrained(folder)
+    for file in folder.glob("*/config.json"):  # which folder the VAE came from is nobody's business
+        settings = json.loads(file.read_text())
+        settings.pop("_name_or_path", None)
+        file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def _report(name: str, net: torch.nn.Module, work: Path) -> None:

@@ -6,13 +6,13 @@ over the skull, a tilt (roll) rotates the head, zoom and position place it in th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from rewardfl_app.pocket import portrait
+from rewardfl_app.pocket.canvas import Canvas, capsule, circle, ellipse, length
 
 HEAD_SCALE = 0.68  # half the head's height as a fraction of half the frame
 POSE_FIELDS = ("yaw", "pitch", "roll", "x", "y", "zoom", "eye_open", "mouth_open", "smile", "light")
@@ -48,61 +48,6 @@ def sample_scene(rng: np.random.Generator) -> np.ndarray:
 
 
 Traits = dict[str, np.ndarray]
-Length = np.ndarray | np.float32
-Shape = Callable[[], np.ndarray]  # a signed distance [B, H, W] in head units, computed only if it will be painted
-
-
-class _Canvas:
-    """An RGB image stack, three planes [B, H, W], that shapes are painted on, back to front."""
-
-    def __init__(self, planes: list[np.ndarray], edge: np.ndarray) -> None:
-        self.planes = planes
-        self._edge = 1 / edge  # one over the width of a pixel in the units of the distances, [B, 1, 1]
-
-    def coverage(self, distance: np.ndarray) -> np.ndarray:
-        return np.clip(0.5 - distance * self._edge, 0, 1)
-
-    def paint(
-        self,
-        shape: Shape,
-        colour: np.ndarray,
-        opacity: np.ndarray | float = 1.0,
-        inside: np.ndarray | None = None,
-        shade: np.ndarray | None = None,
-    ) -> None:
-        """Paint `colour` [B, 3] where the shape is negative: `opacity` [B] or [B, H, W], within the mask `inside`,
-        multiplied by `shade` [B, H, W]."""
-        weight = np.asarray(opacity, np.float32)
-        if not np.any(weight > 0):
-            return
-        alpha = self.coverage(shape())
-        if weight.ndim or weight != 1:
-            alpha *= weight[:, None, None] if weight.ndim == 1 else weight
-        if inside is not None:
-            alpha *= inside
-        for plane, value in zip(self.planes, colour.astype(np.float32).T, strict=True):
-            paint = value[:, None, None]
-            plane += alpha * ((paint if shade is None else paint * shade) - plane)
-
-
-def _length(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.sqrt(u * u + v * v)
-
-
-def _circle(u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
-    return _length(u, v) - radius
-
-
-def _ellipse(u: np.ndarray, v: np.ndarray, a: Length, b: Length) -> np.ndarray:
-    return (np.sqrt((u / a) ** 2 + (v / b) ** 2) - 1) * np.minimum(a, b)
-
-
-def _capsule(
-    u: np.ndarray, v: np.ndarray, ax: Length, ay: Length, bx: Length, by: Length, radius: Length
-) -> np.ndarray:
-    dx, dy = bx - ax, by - ay
-    along = np.clip(((u - ax) * dx + (v - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
-    return _length(u - ax - along * dx, v - ay - along * dy) - radius
 
 
 def render(identity: np.ndarray, pose: Traits, scene: np.ndarray, size: int = 64) -> Drawing:
@@ -123,8 +68,8 @@ def render(identity: np.ndarray, pose: Traits, scene: np.ndarray, size: int = 64
 
     ramp = ((y + 1) / 2)[None]
     planes = [scene[:, c, None, None] * (1 - ramp) + scene[:, c + 3, None, None] * ramp for c in range(3)]
-    canvas = _Canvas(planes, (2.0 / size) / scale)
-    disc = _length(x - scene[:, 9, None, None], y - scene[:, 10, None, None]) - scene[:, 11, None, None]
+    canvas = Canvas(planes, (2.0 / size) / scale)
+    disc = length(x - scene[:, 9, None, None], y - scene[:, 10, None, None]) - scene[:, 11, None, None]
     canvas.paint(lambda: disc / scale, np.clip(scene[:, 0:3] + 0.07, 0, 1), 0.8)
 
     hair, skin = f["hair_colour"], f["skin"]
@@ -134,12 +79,12 @@ def render(identity: np.ndarray, pose: Traits, scene: np.ndarray, size: int = 64
     _paint_back_hair(canvas, hu, v, width, dark_hair, style)
 
     bx, by = (x - 0.5 * p["x"]) / HEAD_SCALE, (y - 0.3 * p["y"]) / HEAD_SCALE  # the body moves less than the head
-    canvas.paint(lambda: _ellipse(bx, by - 2.15, np.float32(1.35), np.float32(0.92)), scene[:, 6:9])
+    canvas.paint(lambda: ellipse(bx, by - 2.15, np.float32(1.35), np.float32(0.92)), scene[:, 6:9])
     canvas.paint(
-        lambda: _capsule(bx, by, dx[:, :1, :1] * 0, np.float32(0.7), p["x"] * 0, np.float32(1.28), 0.30 + 0.06 * width),
+        lambda: capsule(bx, by, dx[:, :1, :1] * 0, np.float32(0.7), p["x"] * 0, np.float32(1.28), 0.30 + 0.06 * width),
         dark_skin,
     )
-    canvas.paint(lambda: _ellipse(bx, by - 1.42, np.float32(0.42), np.float32(0.16)), scene[:, 6:9] * 0.85)
+    canvas.paint(lambda: ellipse(bx, by - 1.42, np.float32(0.42), np.float32(0.16)), scene[:, 6:9] * 0.85)
 
     for side in (-1.0, 1.0):
         _paint_ear(canvas, u, v, side, f, one, p, dark_skin)
@@ -159,30 +104,30 @@ def render(identity: np.ndarray, pose: Traits, scene: np.ndarray, size: int = 64
 
 
 def _paint_ear(
-    canvas: _Canvas, u: np.ndarray, v: np.ndarray, side: float, f: Traits, one: Traits, p: Traits, dark_skin: np.ndarray
+    canvas: Canvas, u: np.ndarray, v: np.ndarray, side: float, f: Traits, one: Traits, p: Traits, dark_skin: np.ndarray
 ) -> None:
     ear_u = u - side * one["face_width"] * (1 - 0.12 * side * np.sin(p["yaw"])) - 0.02 * np.sin(p["yaw"])
-    canvas.paint(lambda: _ellipse(ear_u, v - 0.08, one["ear_size"] * 0.75, one["ear_size"] * 1.15), dark_skin)
+    canvas.paint(lambda: ellipse(ear_u, v - 0.08, one["ear_size"] * 0.75, one["ear_size"] * 1.15), dark_skin)
     canvas.paint(
-        lambda: _ellipse(ear_u, v - 0.32, np.float32(0.06), np.float32(0.06)),
+        lambda: ellipse(ear_u, v - 0.32, np.float32(0.06), np.float32(0.06)),
         np.tile(np.array([[0.95, 0.8, 0.3]], np.float32), (len(u), 1)),
         f["earrings"],
     )
 
 
 def _paint_back_hair(
-    canvas: _Canvas, u: np.ndarray, v: np.ndarray, width: np.ndarray, colour: np.ndarray, style: np.ndarray
+    canvas: Canvas, u: np.ndarray, v: np.ndarray, width: np.ndarray, colour: np.ndarray, style: np.ndarray
 ) -> None:
     long, bob, curly = (style[:, portrait.HAIR_STYLES.index(name)] for name in ("long", "bob", "curly"))
     zero = np.zeros_like(width)
-    canvas.paint(lambda: _capsule(u, v, zero, zero - 0.15, zero, zero + 1.25, width * 1.02 + 0.12), colour, long)
-    canvas.paint(lambda: _capsule(u, v, zero, zero - 0.15, zero, zero + 0.40, width * 1.02 + 0.14), colour, bob)
+    canvas.paint(lambda: capsule(u, v, zero, zero - 0.15, zero, zero + 1.25, width * 1.02 + 0.12), colour, long)
+    canvas.paint(lambda: capsule(u, v, zero, zero - 0.15, zero, zero + 0.40, width * 1.02 + 0.14), colour, bob)
     angle = np.arctan2(v + 0.15, u)
-    canvas.paint(lambda: _length(u, v + 0.22) - (width + 0.34 + 0.05 * np.cos(9 * angle)), colour, curly)
+    canvas.paint(lambda: length(u, v + 0.22) - (width + 0.34 + 0.05 * np.cos(9 * angle)), colour, curly)
 
 
 def _paint_front_hair(
-    canvas: _Canvas,
+    canvas: Canvas,
     hu: np.ndarray,
     u: np.ndarray,
     v: np.ndarray,
@@ -194,7 +139,7 @@ def _paint_front_hair(
 ) -> None:
     opacity = {name: style[:, index] for index, name in enumerate(portrait.HAIR_STYLES)}
     glow = 1.05 - 0.22 * np.clip(v + 1.0, 0, 1)
-    skull = _ellipse(hu * 0.5 + u * 0.5, v, width * 1.07, np.float32(1.09) + 0 * width)
+    skull = ellipse(hu * 0.5 + u * 0.5, v, width * 1.07, np.float32(1.09) + 0 * width)
     line = hairline + 0.22 * np.sin(p["pitch"])
 
     def above(edge: np.ndarray) -> np.ndarray:
@@ -203,11 +148,11 @@ def _paint_front_hair(
     parted = line + 0.55 * np.abs(hu + 0.10) ** 1.5
     canvas.paint(lambda: above(line + 0.9 * np.clip(np.abs(hu) - 0.45, 0, 1)), colour, opacity["short"], shade=glow)
     teeth = 0.10 * np.abs(((hu * 3.2) % 1) - 0.5)
-    spiky = np.maximum(_ellipse(hu, v + 0.05, width * 1.08, 1.20 - 2.2 * teeth), v - line - 2.0 * teeth + 0.05)
+    spiky = np.maximum(ellipse(hu, v + 0.05, width * 1.08, 1.20 - 2.2 * teeth), v - line - 2.0 * teeth + 0.05)
     canvas.paint(lambda: spiky, colour, opacity["spiky"], shade=glow)
     canvas.paint(
         lambda: np.maximum(
-            _length(hu, v + 0.35) - (width + 0.18 + 0.04 * np.cos(14 * np.arctan2(v + 0.35, hu))),
+            length(hu, v + 0.35) - (width + 0.18 + 0.04 * np.cos(14 * np.arctan2(v + 0.35, hu))),
             v - line - 0.05 * np.cos(hu * 18),
         ),
         colour,
@@ -219,12 +164,12 @@ def _paint_front_hair(
         lambda: above(line + 0.16 + 0.45 * np.clip(np.abs(hu) - 0.5, 0, 1)), colour, opacity["bob"], shade=glow
     )
     canvas.paint(lambda: above(line + 0.30 * hu * hu), colour, opacity["bun"], shade=glow)
-    canvas.paint(lambda: _ellipse(hu, v + 1.18, np.float32(0.30), np.float32(0.26)), colour, opacity["bun"], shade=glow)
+    canvas.paint(lambda: ellipse(hu, v + 1.18, np.float32(0.30), np.float32(0.26)), colour, opacity["bun"], shade=glow)
     canvas.paint(lambda: above(line + 0.10 + 0.42 * (hu - 0.1)), colour, opacity["swept"], shade=glow)
 
 
 def _paint_features(
-    canvas: _Canvas,
+    canvas: Canvas,
     u: np.ndarray,
     v: np.ndarray,
     inside: np.ndarray,
@@ -243,19 +188,19 @@ def _paint_features(
 
     # beard: everything below a curve that leaves the mouth and the cheeks free
     chin = -(v - 0.40 - 0.55 * np.clip(0.55 - np.abs(u), 0, 1) * 0.3 + 0.55 * np.clip(np.abs(u) - 0.35, 0, 1))
-    free = 0.16 - _length(u / 1.6, (v - mouth_v) / 0.9)
+    free = 0.16 - length(u / 1.6, (v - mouth_v) / 0.9)
     full = np.maximum(chin, free)
     canvas.paint(lambda: full, hair * 0.92, f["beard"][:, 2], inside)
     canvas.paint(lambda: chin, hair * 0.5 + f["skin"] * 0.5, 0.45 * f["beard"][:, 1], inside)
     canvas.paint(
-        lambda: _ellipse(u, v - 0.90, np.float32(0.20), np.float32(0.20)), hair * 0.92, f["beard"][:, 3], inside
+        lambda: ellipse(u, v - 0.90, np.float32(0.20), np.float32(0.20)), hair * 0.92, f["beard"][:, 3], inside
     )
 
     nose_v = one["eye_height"] + one["nose_length"] + 0.06
-    canvas.paint(lambda: _ellipse(u, v - nose_v, one["nose_width"], one["nose_width"] * 0.62), dark_skin * 0.95)
-    canvas.paint(lambda: _ellipse(u, v - nose_v + 0.035, one["nose_width"] * 0.9, one["nose_width"] * 0.62), f["skin"])
+    canvas.paint(lambda: ellipse(u, v - nose_v, one["nose_width"], one["nose_width"] * 0.62), dark_skin * 0.95)
+    canvas.paint(lambda: ellipse(u, v - nose_v + 0.035, one["nose_width"] * 0.9, one["nose_width"] * 0.62), f["skin"])
     canvas.paint(
-        lambda: _capsule(u, v, 0 * nose_v, nose_v - 0.13, 0 * nose_v, nose_v - 0.05, np.float32(0.035) + 0 * nose_v),
+        lambda: capsule(u, v, 0 * nose_v, nose_v - 0.13, 0 * nose_v, nose_v - 0.05, np.float32(0.035) + 0 * nose_v),
         np.clip(f["skin"] * 1.07, 0, 1),
         0.8,
     )
@@ -278,7 +223,7 @@ def _paint_features(
         np.clip(1 - p["mouth_open"] * 4, 0, 1)[:, 0, 0],
     )
     canvas.paint(
-        lambda: _ellipse(np.abs(u) - 0.11, v - mouth_v + 0.13, np.float32(0.16), np.float32(0.055)),
+        lambda: ellipse(np.abs(u) - 0.11, v - mouth_v + 0.13, np.float32(0.16), np.float32(0.055)),
         hair * 0.92,
         f["moustache"],
     )
@@ -291,7 +236,7 @@ def _paint_features(
 
 
 def _paint_cheek(
-    canvas: _Canvas,
+    canvas: Canvas,
     cu: np.ndarray,
     side: float,
     v: np.ndarray,
@@ -302,16 +247,16 @@ def _paint_cheek(
 ) -> None:
     """Blush and freckles of one cheek; `cu` is measured from the cheek's centre."""
     rouge = np.clip(f["skin"] * np.array([1.0, 0.72, 0.72]) + np.array([0.06, 0, 0]), 0, 1)
-    blot = _length((cu - side * 0.03) / 0.24, (v - 0.30) / 0.17)
+    blot = length((cu - side * 0.03) / 0.24, (v - 0.30) / 0.17)
     canvas.paint(lambda: np.full_like(blot, -1), rouge, one["blush"] * np.clip(1 - blot, 0, 1), inside)
     for du, dv in ((-0.10, 0.0), (0.0, 0.07), (0.11, 0.01)):
         canvas.paint(
-            partial(_circle, cu + side * 0.03 - du, v - 0.24 - dv, 0.032), dark_skin * 0.85, f["freckles"], inside
+            partial(circle, cu + side * 0.03 - du, v - 0.24 - dv, 0.032), dark_skin * 0.85, f["freckles"], inside
         )
 
 
 def _paint_eye(
-    canvas: _Canvas,
+    canvas: Canvas,
     eu: np.ndarray,
     ev: np.ndarray,
     side: float,
@@ -325,24 +270,24 @@ def _paint_eye(
     white = np.full((len(eu), 3), 0.97, np.float32)
     black = np.full((len(eu), 3), 0.06, np.float32)
     opened = np.clip(p["eye_open"], 0.2, 1.2)
-    lid = _ellipse(eu, ev, size * 1.08, size * 0.98 * opened)
+    lid = ellipse(eu, ev, size * 1.08, size * 0.98 * opened)
     canvas.paint(lambda: lid - 0.02, dark_skin * 0.62)
     canvas.paint(lambda: lid, white)
     visible = canvas.coverage(lid)
     gaze_u, gaze_v = eu - 0.10 * np.sin(p["yaw"]), ev - 0.06 * np.sin(p["pitch"])
-    canvas.paint(lambda: _length(gaze_u, gaze_v) - size * 0.62, f["iris"], 1.0, visible)
-    canvas.paint(lambda: _length(gaze_u, gaze_v) - size * 0.30, black, 1.0, visible)
-    canvas.paint(lambda: _length(gaze_u + 0.05, gaze_v + 0.05) - size * 0.16, white, 0.9, visible)
+    canvas.paint(lambda: length(gaze_u, gaze_v) - size * 0.62, f["iris"], 1.0, visible)
+    canvas.paint(lambda: length(gaze_u, gaze_v) - size * 0.30, black, 1.0, visible)
+    canvas.paint(lambda: length(gaze_u + 0.05, gaze_v + 0.05) - size * 0.16, white, 0.9, visible)
     brow_v = ev + one["brow_height"] + 0.05 * (1 - opened) - 0.03 * p["smile"]
     tilt = side * one["brow_angle"] * 0.14
     canvas.paint(
-        lambda: _capsule(
+        lambda: capsule(
             eu, brow_v, np.float32(-0.16) + 0 * size, -tilt, np.float32(0.16) + 0 * size, tilt, one["brow_thickness"]
         ),
         hair * 0.62,
     )
     frame = f["glasses_colour"]
-    ring = np.abs(_length(eu, ev) - (size + 0.075)) - 0.024
+    ring = np.abs(length(eu, ev) - (size + 0.075)) - 0.024
     canvas.paint(lambda: ring, frame, f["glasses"][:, 1])
     square = np.abs(np.maximum(np.abs(eu) - size - 0.075, np.abs(ev) - size - 0.02)) - 0.024
     canvas.paint(lambda: square, frame, f["glasses"][:, 2])
