@@ -142,6 +142,8 @@ def test_ctrl_c_stops_and_saves_and_is_a_success(settings: dict[str, Any], tmp_p
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run started in the background of a script ignores SIGINT, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     eventually(lambda: [run for run in list_runs(tmp_path / "runs") if len(read_all(run.metrics)) > 3])
     assert process.stdout is not None
