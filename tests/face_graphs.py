@@ -98,6 +98,42 @@ class SmallSCRFD(nn.Module):
         return tuple(outputs)
 
 
+class SmallMobileNet(nn.Module):
+    """The kind of 2d106det and genderage: depthwise blocks with BatchNorm and PReLU, then one Gemm."""
+
+    def __init__(self, side: int, values: int, normalises: bool = False) -> None:
+        super().__init__()
+        self.normalises = normalises
+        parts: list[nn.Module] = [nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.PReLU(8)]
+        for inside, outside in ((8, 12), (12, 16), (16, 16)):
+            parts += [nn.Conv2d(inside, inside, 3, 2, 1, groups=inside, bias=False), nn.BatchNorm2d(inside)]
+            parts += [nn.PReLU(inside), nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside)]
+            parts += [nn.PReLU(outside)]
+        self.body = nn.Sequential(*parts)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(16 * (side // 16) ** 2, values))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.normalises:
+            x = (x - 127.5) * 0.0078125
+        return self.head(self.body(x))
+
+
+class SmallResNet(nn.Module):
+    """The kind of 1k3d68: BatchNorm on the pixels, residual blocks, global average, one Gemm to 1103 points."""
+
+    def __init__(self, values: int = 3309) -> None:
+        super().__init__()
+        self.data = nn.BatchNorm2d(3)
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.blocks = nn.Sequential(ResidualBlock(8, 12), ResidualBlock(12, 16), ResidualBlock(16, 16))
+        self.head = nn.Linear(16, values)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.pool(self.stem(self.data(x))))
+        return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
 def export(module: nn.Module, shape: tuple[int, ...], path: Path, dynamic: dict[int, str] | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     outputs = module(torch.zeros(shape))
@@ -126,13 +162,7 @@ def recogniser_file(path: Path, seed: int = 0, normalises: bool = False, fixed_b
         features = nn.Sequential(module.stem, module.blocks, module.head[:-1])(seen)
     last.running_mean, last.running_var = features.mean(0), features.var(0)
     export(module, (1, 3, 112, 112), path, None if fixed_batch else {0: "batch"})
-    if normalises:  # insightface tells it by the names that older exporters gave
-        model = onnx.load(str(path))
-        for node in model.graph.node:
-            if node.op_type in ("Sub", "Mul"):
-                node.name = f"{node.op_type}_0"
-        onnx.save(model, str(path))
-    return path
+    return _named_by_an_old_exporter(path) if normalises else path
 
 
 def detector_file(path: Path, seed: int = 0, levels: int = 3, anchors: int = 2, batched: bool = False) -> Path:
@@ -151,3 +181,47 @@ def pack_folder(folder: Path) -> Path:
     detector_file(folder / "det.onnx")
     recogniser_file(folder / "rec.onnx")
     return folder
+
+
+def landmark_file(path: Path, seed: int = 0, normalises: bool = False, fixed_batch: bool = False) -> Path:
+    """192 x 192 to 106 landmarks, as 2d106det."""
+    torch.manual_seed(seed)
+    module = _shake(SmallMobileNet(192, 212, normalises), seed)
+    module.head[1].weight.data *= 0.05
+    export(module, (1, 3, 192, 192), path, None if fixed_batch else {0: "batch"})
+    return _named_by_an_old_exporter(path) if normalises else path
+
+
+def landmark_3d_file(path: Path, seed: int = 0) -> Path:
+    """192 x 192 to 1103 points with depth, of which the last 68 count, as 1k3d68; it normalises its own pixels."""
+    torch.manual_seed(seed)
+    module = _shake(SmallResNet(), seed)
+    module.data.running_mean, module.data.running_var = torch.full((3,), 127.5), torch.full((3,), 128.0**2)
+    module.head.weight.data *= 0.2
+    export(module, (1, 3, 192, 192), path, {0: "batch"})
+    model = onnx.load(str(path))
+    model.graph.node[0].name = "bn_data"
+    onnx.save(model, str(path))
+    return path
+
+
+def age_file(path: Path, seed: int = 0) -> Path:
+    """96 x 96 to two scores of the sex and the age in centuries, as genderage."""
+    torch.manual_seed(seed)
+    module = _shake(SmallMobileNet(96, 3), seed)
+    linear = module.head[1]
+    linear.weight.data *= 60
+    with torch.no_grad():  # so that ages and sexes differ from face to face
+        seen = F.interpolate(torch.rand(32, 3, 6, 6), (96, 96), mode="bicubic") * 2 - 1
+        linear.bias -= module(seen).mean(0) - torch.tensor([0.0, 0.0, 0.4])
+    return export(module, (1, 3, 96, 96), path, {0: "batch"})
+
+
+def _named_by_an_old_exporter(path: Path) -> Path:
+    """insightface tells normalisation inside the graph by the names that older exporters gave."""
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        if node.op_type in ("Sub", "Mul"):
+            node.name = f"{node.op_type}_0"
+    onnx.save(model, str(path))
+    return path

@@ -70,7 +70,7 @@ def test_unusable_folders_say_why(tmp_path: Path) -> None:
     recogniser_file(tmp_path / "inner" / "r.onnx")
     with pytest.raises(PackError, match="did you mean .*inner"):
         load_pack(tmp_path)
-    with pytest.raises(PackError, match=r"no detector among its ONNX files \(r\.onnx\)"):
+    with pytest.raises(PackError, match=r"no detector among its ONNX files \(r\.onnx: a recogniser\)"):
         load_pack(tmp_path / "inner")
     with pytest.raises(PackError, match="the folder with the face pack's ONNX files is needed"):
         load_pack(tmp_path / "inner" / "r.onnx")
