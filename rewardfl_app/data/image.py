@@ -17,14 +17,28 @@ class ImageError(DataError):
     """An image that cannot be read; the message names the file."""
 
 
-def read(path: Path, height: int | None = None, width: int | None = None) -> Pixels:
-    """The image as uint8 [H, W, 3] RGB, upright, cut to height x width pixels where given. Raises ImageError."""
+def is_still(path: Path) -> bool:
+    """Whether a file is a picture that does not move, told by its content; an animated GIF or WebP is a video."""
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return not getattr(image, "is_animated", False) or image.format == "MPO"  # phones: a JPEG and its depth
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
+        return False
+
+
+def read(path: Path, height: int | None = None, width: int | None = None) -> Pixels:
+    """The image as uint8 [H, W, 3] RGB, upright, cut to height x width pixels where given. Raises ImageError.
+
+    16 bits are brought to 8, transparency is ignored.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist.") from error
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is no image: give a PNG or JPEG file.") from error
+    except (OSError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise ImageError(f"{path} cannot be read as an image ({error}).") from error
     return pixels if height is None or width is None else cover(pixels, height, width)
 
@@ -43,3 +57,15 @@ def cover(pixels: Pixels, height: int, width: int) -> Pixels:
     # Rounding must not push the box outside of the picture.
     box = (max(left, 0.0), max(top, 0.0), min(left + box_width, source_width), min(top + box_height, source_height))
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS, box=box))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8 bit: Pillow's own conversion would make everything above 255 white."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    if image.mode == "F" and values.max(initial=0.0) <= 1.0:
+        values = values * 255.0
+    elif values.max(initial=0.0) > 255.0:
+        values = values / 257.0
+    return Image.fromarray(np.clip(values.round(), 0, 255).astype(np.uint8))

@@ -1,37 +1,38 @@
-"""Video files: probing, reading to the model's size, writing what every browser plays."""
+"""Video files: probing, reading whole or chunk by chunk, writing what every browser plays."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from rewardfl_app.data import container as boxes
 from rewardfl_app.data import image
-from rewardfl_app.data.errors import DataError
+from rewardfl_app.data.errors import DamagedVideo, VideoError
 from rewardfl_app.data.image import Pixels
+from rewardfl_app.data.writer import VideoWriter
+
+__all__ = ["DamagedVideo", "VideoError", "VideoInfo", "fit_size", "probe", "read", "resize", "stream", "write"]
 
 SIZE_MULTIPLE = 16  # the VAE halves three times and the transformer takes 2x2 patches
-_ITU709 = 1  # FFmpeg's number of the BT.709 matrix, primaries and transfer curve
-_LIMITED_RANGE = 1
-
-
-class VideoError(DataError):
-    """A video that cannot be read, is too short or cannot be written; the message names the file."""
+_CUT_OFF = "the file is cut off; copy or download it again"
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video is: size in pixels as shown (after rotation), frames per second, number of frames."""
+    """What a video is: size in pixels as shown (after rotation), frames per second, number of frames.
+
+    With a variable frame rate `fps` is the average.
+    """
 
     height: int
     width: int
@@ -76,14 +77,12 @@ def read(
     read.
     """
     frames: list[Pixels] = []
-    with _open(path) as (container, stream):
-        for index, frame in enumerate(container.decode(stream)):
-            if index < start:
-                continue
-            if num_frames is not None and len(frames) == num_frames:
-                break
-            pixels = _upright(frame)
-            frames.append(pixels if height is None or width is None else image.cover(pixels, height, width))
+    for index, pixels in enumerate(_frames(path)):
+        if index < start:
+            continue
+        frames.append(pixels if height is None or width is None else image.cover(pixels, height, width))
+        if len(frames) == num_frames:
+            break
     if not frames or (num_frames is not None and len(frames) < num_frames):
         needed = "at least one" if num_frames is None else str(num_frames)
         after = f" after the first {start}" if start else ""
@@ -91,6 +90,27 @@ def read(
             f"{path} has {len(frames)} frames{after}, but {needed} are needed: take a longer clip or lower num_frames."
         )
     return np.stack(frames)
+
+
+def stream(path: Path, chunk: int = 16, on_damage: Callable[[DamagedVideo], None] | None = None) -> Iterator[Pixels]:
+    """All frames of a video in order, as uint8 [n, H, W, 3] RGB with n = chunk (less at the end), upright.
+
+    Memory is that of one chunk, however long the video. A damaged file gives the frames before the damage and then
+    calls `on_damage`; without it, or when no frame can be decoded, raises VideoError.
+    """
+    frames: list[Pixels] = []
+    try:
+        for pixels in _frames(path):
+            frames.append(pixels)
+            if len(frames) == chunk:
+                yield np.stack(frames)
+                frames = []
+    except DamagedVideo as damage:
+        if on_damage is None:
+            raise
+        on_damage(damage)
+    if frames:
+        yield np.stack(frames)
 
 
 def resize(frames: Pixels, height: int, width: int) -> Pixels:
@@ -101,56 +121,68 @@ def resize(frames: Pixels, height: int, width: int) -> Pixels:
 def write(path: Path, frames: Pixels, fps: float, crf: int = 12) -> None:
     """Write frames uint8 [T, H, W, 3] RGB as H.264 mp4 (yuv420p, BT.709, index in front) at `fps` frames per second.
 
-    Height and width must be even. `crf` is x264's quality, 0 (lossless) to 51; 12 is visually lossless. The file
-    appears under its name only when it is whole. Raises VideoError.
+    `crf` is x264's quality, 0 (lossless) to 51; 12 is visually lossless. An odd height or width is written one pixel
+    larger. The file appears under its name only when it is whole. Raises VideoError.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise VideoError(f"{path}: frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}.")
-    height, width = frames.shape[1:3]
-    if height % 2 or width % 2:
-        raise VideoError(f"{path}: height and width must be even for H.264, got {height} x {width}.")
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        _encode(unfinished, frames, Fraction(fps).limit_denominator(1001), crf)
-        os.replace(unfinished, path)
-    except OSError as error:  # FFmpeg's errors are OSErrors too
-        raise VideoError(f"{path} cannot be written ({error}).") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with VideoWriter(path, frames.shape[1], frames.shape[2], fps, crf) as writer:
+        writer.add(frames)
 
 
-def _encode(path: Path, frames: Pixels, fps: Fraction, crf: int) -> None:
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        # No B-frames and a key frame every 12: the page's player seeks to single frames.
-        stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "bf": "0", "g": "12"})
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _ITU709
-        context.color_range = _LIMITED_RANGE
-        for pixels in frames:
-            frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
-        container.mux(stream.encode(None))
+def _frames(path: Path) -> Iterator[Pixels]:
+    """The decoded frames, upright. Raises VideoError when there is none, DamagedVideo where the file goes wrong."""
+    count, sound = 0, False
+    size: tuple[int, ...] | None = None
+    with _open(path) as (container, stream):
+        try:
+            for frame in container.decode(stream):
+                if frame.is_corrupt and sound:  # those before the first whole one are how a recording may begin
+                    raise DamagedVideo(path, count, "the next one is corrupt")
+                sound = sound or not frame.is_corrupt
+                pixels = _upright(frame)
+                size = size or pixels.shape
+                if pixels.shape != size:
+                    change = f"{size[1]} x {size[0]} to {pixels.shape[1]} x {pixels.shape[0]}"
+                    raise DamagedVideo(path, count, f"the picture changes its size from {change}")
+                yield pixels
+                count += 1
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            if not count:
+                raise VideoError(f"{path} has no frame that can be decoded ({error}).") from error
+            reason = _CUT_OFF if boxes.is_cut_off(path) else f"the rest cannot be decoded ({error})"
+            raise DamagedVideo(path, count, reason) from error
+    if not count:
+        raise VideoError(f"{path} has no frame that can be decoded.")
+    if boxes.is_cut_off(path):
+        raise DamagedVideo(path, count, _CUT_OFF)
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its first video stream; every error of FFmpeg inside becomes a VideoError."""
-    if not Path(path).is_file():
-        raise VideoError(f"{path} does not exist.")
+    path = Path(path)
+    if not path.is_file():
+        raise VideoError(f"{path} {'is a folder: name a video' if path.is_dir() else 'does not exist'}.")
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path} has no video in it.")
-            yield container, container.streams.video[0]
+            # The cover picture of a piece of music counts as video for FFmpeg.
+            moving = [found for found in container.streams.video if found.disposition != Disposition.attached_pic]
+            if not moving:
+                if boxes.is_cut_off(path):
+                    raise VideoError(boxes.why_unreadable(path, "cut off"))
+                only = "only sound" if container.streams.audio else "no frames"
+                raise VideoError(f"{path} is no video: it has {only}.")
+            yield container, moving[0]
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be read as a video ({error}).") from error
+        raise VideoError(boxes.why_unreadable(path, error)) from error
 
 
 def _upright(frame: VideoFrame) -> Pixels:
-    """The frame as uint8 [H, W, 3] RGB, turned as its metadata says (phones record sideways)."""
+    """The frame as uint8 [H, W, 3] RGB, turned as its metadata says (phones record sideways).
+
+    Transparency is ignored, as insightface's readers do; grey becomes RGB.
+    """
     pixels: Pixels = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)) if frame.rotation else pixels
 

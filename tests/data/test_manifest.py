@@ -104,9 +104,9 @@ def test_unreadable_and_short_files_are_told_by_row(folder: Path) -> None:
     rows = manifest.read(write(folder, text))
     problems = manifest.row_problems(rows, num_frames=17)
     assert [problem.row for problem in problems] == [2, 3, 4]
-    assert "broken.mp4 cannot be read as a video" in problems[0].message
+    assert "broken.mp4 is no video: it holds text" in problems[0].message
     assert "has 5 frames, but data.num_frames is 17" in problems[1].message
-    assert "broken.png cannot be read as an image" in problems[2].message
+    assert "broken.png is no image" in problems[2].message
     with pytest.raises(manifest.ManifestError, match=r"metadata\.csv: Row 2"):
         manifest.check_rows(rows)
 
