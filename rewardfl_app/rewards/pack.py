@@ -43,7 +43,7 @@ def load_pack(folder: str | Path, device: str | torch.device = "cpu", dtype: tor
 
     Landmark, age and sex networks stay in float32 and are extras: one that cannot be used is left out with a warning.
     """
-    files = _onnx_files(Path(folder))
+    files = onnx_files(Path(folder))
     roles: dict[str, tuple[Path, onnx.ModelProto]] = {}
     extras: dict[str, AttributeNetwork] = {}
     kinds: list[str] = []
@@ -70,7 +70,7 @@ def load_recogniser(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> Recogniser:
     """Loads one recogniser from an ONNX file, or the recogniser of a folder."""
-    files = [Path(path)] if Path(path).is_file() else _onnx_files(Path(path))
+    files = [Path(path)] if Path(path).is_file() else onnx_files(Path(path))
     kinds: list[str] = []
     for file in files:
         model = read_model(file)
@@ -91,7 +91,7 @@ def _attribute_network(path: Path, model: onnx.ModelProto) -> AttributeNetwork |
         return None
 
 
-def _onnx_files(folder: Path) -> list[Path]:
+def onnx_files(folder: Path) -> list[Path]:
     if not folder.exists():
         raise PackError(f"{folder}: no such folder")
     if not folder.is_dir():
