@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def _shake(module: Any, seed: int) -> Any:
+def shaken(module: Any, seed: int) -> Any:
     """Gives the normalisations statistics and slopes that matter."""
     generator = torch.Generator().manual_seed(seed)
     for part in module.modules():
@@ -155,14 +155,14 @@ def export(module: nn.Module, shape: tuple[int, ...], path: Path, dynamic: dict[
 
 def recogniser_file(path: Path, seed: int = 0, normalises: bool = False, fixed_batch: bool = False) -> Path:
     torch.manual_seed(seed)
-    module = _shake(SmallIResNet(normalises), seed)
+    module = shaken(SmallIResNet(normalises), seed)
     # The last normalisation is fitted to varied inputs, or the embeddings of random weights would all look alike.
     last, seen = module.head[-1], F.interpolate(torch.rand(32, 3, 7, 7), (112, 112), mode="bicubic") * 2 - 1
     with torch.no_grad():
         features = nn.Sequential(module.stem, module.blocks, module.head[:-1])(seen)
     last.running_mean, last.running_var = features.mean(0), features.var(0)
     export(module, (1, 3, 112, 112), path, None if fixed_batch else {0: "batch"})
-    return _named_by_an_old_exporter(path) if normalises else path
+    return named_by_an_old_exporter(path) if normalises else path
 
 
 def detector_file(path: Path, seed: int = 0, levels: int = 3, anchors: int = 2, batched: bool = False) -> Path:
@@ -174,7 +174,7 @@ def detector_file(path: Path, seed: int = 0, levels: int = 3, anchors: int = 2, 
         module.heads[0].weight *= 12
     side = 8 * 2 ** (levels - 1)
     free = {2: "h", 3: "w"}
-    return export(_shake(module, seed), (1, 3, 2 * side, 2 * side), path, {0: "batch", **free} if batched else free)
+    return export(shaken(module, seed), (1, 3, 2 * side, 2 * side), path, {0: "batch", **free} if batched else free)
 
 
 def pack_folder(folder: Path) -> Path:
@@ -186,16 +186,16 @@ def pack_folder(folder: Path) -> Path:
 def landmark_file(path: Path, seed: int = 0, normalises: bool = False, fixed_batch: bool = False) -> Path:
     """192 x 192 to 106 landmarks, as 2d106det."""
     torch.manual_seed(seed)
-    module = _shake(SmallMobileNet(192, 212, normalises), seed)
+    module = shaken(SmallMobileNet(192, 212, normalises), seed)
     module.head[1].weight.data *= 0.05
     export(module, (1, 3, 192, 192), path, None if fixed_batch else {0: "batch"})
-    return _named_by_an_old_exporter(path) if normalises else path
+    return named_by_an_old_exporter(path) if normalises else path
 
 
 def landmark_3d_file(path: Path, seed: int = 0) -> Path:
     """192 x 192 to 1103 points with depth, of which the last 68 count, as 1k3d68; it normalises its own pixels."""
     torch.manual_seed(seed)
-    module = _shake(SmallResNet(), seed)
+    module = shaken(SmallResNet(), seed)
     module.data.running_mean, module.data.running_var = torch.full((3,), 127.5), torch.full((3,), 128.0**2)
     module.head.weight.data *= 0.2
     export(module, (1, 3, 192, 192), path, {0: "batch"})
@@ -208,7 +208,7 @@ def landmark_3d_file(path: Path, seed: int = 0) -> Path:
 def age_file(path: Path, seed: int = 0) -> Path:
     """96 x 96 to two scores of the sex and the age in centuries, as genderage."""
     torch.manual_seed(seed)
-    module = _shake(SmallMobileNet(96, 3), seed)
+    module = shaken(SmallMobileNet(96, 3), seed)
     linear = module.head[1]
     linear.weight.data *= 60
     with torch.no_grad():  # so that ages and sexes differ from face to face
@@ -217,7 +217,7 @@ def age_file(path: Path, seed: int = 0) -> Path:
     return export(module, (1, 3, 96, 96), path, {0: "batch"})
 
 
-def _named_by_an_old_exporter(path: Path) -> Path:
+def named_by_an_old_exporter(path: Path) -> Path:
     """insightface tells normalisation inside the graph by the names that older exporters gave."""
     model = onnx.load(str(path))
     for node in model.graph.node:
