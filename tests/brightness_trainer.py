@@ -25,7 +25,7 @@ class BrightnessScorer:
         self.faceless = set(faceless)
         self.broken = broken
 
-    def reference(self, clip: Any, with_judge: bool = True) -> ClipReference:
+    def reference(self, clip: Any) -> ClipReference:
         return ClipReference(Reference([], clip.size[0], [[]], []), None)
 
     def has_face(self, first_frames: Tensor) -> list[bool]:

@@ -59,17 +59,12 @@ class ClipEncoder:
         scorer: Scorer | None,
         *,
         with_clean: bool = False,
-        with_judge: bool = True,
     ) -> None:
-        """`scorer` None: the clips carry no reference.
-
-        `with_clean`: also encode the real video, for the anchor. `with_judge`: also embed it by the judge.
-        """
+        """`scorer` None: the clips carry no reference. `with_clean`: also encode the real video, for the anchor."""
         self._model = model
         self._dataset = dataset
         self._scorer = scorer
         self._with_clean = with_clean
-        self._with_judge = with_judge
         self._kept: OrderedDict[int, EncodedClip] = OrderedDict()
         self._bytes = 0
 
@@ -95,7 +90,7 @@ class ClipEncoder:
     def _encode(self, clip: Clip) -> EncodedClip:
         """One clip by itself: in a batch the last bits would depend on its neighbours, and a resumed run on what was
         kept."""
-        reference = self._scorer.reference(clip, self._with_judge) if self._scorer is not None else None
+        reference = self._scorer.reference(clip) if self._scorer is not None else None
         device = self._model.device
         last = None if clip.last_frame is None else clip.last_frame[None].to(device)
         first = clip.first_frame[None].to(device)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from rewardfl_app.data import video
 from rewardfl_app.data.dataset import ClipDataset, to_pixels
 from rewardfl_app.rendering.clips import Batch, ClipEncoder, EncodedClip
+from rewardfl_app.rendering.crops import CropSheet
 from rewardfl_app.rendering.scoring import MEASURES, Measurement, Scorer
 from rewardfl_app.rendering.videos import evaluation_noise, render
 from rewardfl_app.runs import samples
@@ -92,7 +93,13 @@ class EvaluationSet:
     def _write(self, folder: Path, entry: Entry, frames: Tensor, measured: Measurement, seed: int | None) -> None:
         video.write(folder / "video.mp4", to_pixels(frames), self._fps)
         height, width = frames.shape[-2:]
-        report = measured.report(fps=self._fps, height=height, width=width, prompt=entry.clip.prompt, seed=seed)
+        people = len(entry.clip.reference.reward.people) if entry.clip.reference else 0
+        source = {"kind": "clip", "source": entry.clip.name, "people": people}
+        about: dict[str, Any] = {"prompt": entry.clip.prompt, "seed": seed, "reference": source}
+        report = measured.report(fps=self._fps, height=height, width=width, **about)
+        sheet = CropSheet(report)
+        sheet.cut(frames.transpose(0, 1))
+        sheet.save(folder)
         samples.write_faces(folder, report)
 
     def _batches(self, entries: list[Entry]) -> list[list[Entry]]:

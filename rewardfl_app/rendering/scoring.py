@@ -15,6 +15,7 @@ from rewardfl_app.data.errors import DataError
 from rewardfl_app.rewards import judge as judging
 from rewardfl_app.rewards.identity import IdentityReward, Reference, RewardResult
 from rewardfl_app.rewards.judge import JudgeReference, JudgeResult
+from rewardfl_app.rewards.observation import FrameFaces, Observer
 from rewardfl_app.rewards.pack import load_pack, load_recogniser
 from rewardfl_app.rewards.recogniser import Recogniser
 from rewardfl_app.rewards.report import faces_report
@@ -52,11 +53,20 @@ class Measurement:
             "sharpness": self.judged.sharpness,
         }
 
-    def report(self, *, fps: float, height: int, width: int, prompt: str, seed: int | None) -> dict[str, Any]:
-        """The content of a sample's faces.json."""
-        return faces_report(
-            self.result, self.judged, video="video.mp4", fps=fps, height=height, width=width, prompt=prompt, seed=seed
-        )
+    def report(
+        self,
+        *,
+        fps: float,
+        height: int,
+        width: int,
+        prompt: str | None = None,
+        seed: int | None = None,
+        video: str | Path = "video.mp4",
+        reference: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The content of faces.json, see `rewards.report`."""
+        about: dict[str, Any] = {"fps": fps, "height": height, "width": width, "prompt": prompt, "seed": seed}
+        return faces_report(self.result, self.judged, video=video, reference=reference, **about)
 
 
 class Scorer:
@@ -64,7 +74,7 @@ class Scorer:
 
     def __init__(self, identity: IdentityReward, judge: Recogniser | None, device: torch.device) -> None:
         self._identity = identity
-        self._judge = judge
+        self._observer = Observer(identity.pack, identity.settings, judge)
         self._device = device
 
     @classmethod
@@ -75,43 +85,56 @@ class Scorer:
         judge = load_recogniser(Path(reward.judge_model_path), device=device) if reward.judge_model_path else None
         return cls(IdentityReward(pack, reward), judge, device)
 
-    @torch.no_grad()
-    def reference(self, clip: Clip, with_judge: bool = True) -> ClipReference:
-        """The reference of a real clip; the judge's part only where it will be measured.
+    def reference(self, clip: Clip) -> ClipReference:
+        """The reference of a real clip.
 
         Raises DataError naming the row when the first frame shows no face.
         """
-        frames = clip.video.to(self._device).transpose(0, 1).contiguous()
-        first = clip.first_frame.to(self._device)
-        # The first frame the model is given may be an image of its own; the judge must embed what the reward saw.
-        frames = torch.cat([first[None], frames[1:]])
-        known = self._identity.reference(frames, first)
-        if not known.faces[0]:
+        # The first frame the model is given may be an image of its own.
+        frames = torch.cat([clip.first_frame[None], clip.video.transpose(0, 1)[1:]])
+        known = self.reference_of(self.observe(frames), is_clip=True)
+        if not known.reward.first_frame_has_face:
             raise DataError(f"Row {clip.row.index}: no face was found in the first frame of {_source(clip)}.")
-        judge = self._judge if with_judge else None
-        return ClipReference(known, None if judge is None else judging.reference(judge, frames, known))
+        return known
 
     def has_face(self, first_frames: Tensor) -> list[bool]:
         """Whether each of the first frames [N, 3, H, W] shows a face."""
-        settings = self._identity.settings
-        found = self._identity.pack.detector.detect(
-            first_frames.to(self._device), settings.det_size, settings.det_threshold, settings.nms_threshold
-        )
-        return [len(faces) > 0 for faces in found]
+        return [len(faces) > 0 for faces in self._observer.detect(first_frames.to(self._device))]
 
     def rewards(self, video: Tensor, references: Sequence[ClipReference]) -> list[RewardResult]:
         """The rewards of a batch [B, 3, T, H, W] in about [-1, 1], with gradients to the pixels."""
         return self._identity.score_batch(video, [reference.reward for reference in references])
 
-    @torch.no_grad()
     def measure(self, video: Tensor, references: Sequence[ClipReference]) -> list[Measurement]:
         """Everything measured on each video of a batch [B, 3, T, H, W]; pixels beyond [-1, 1] are clamped."""
-        video = video.to(self._device).clamp(-1, 1)
-        measured = []
-        for clip, result, known in zip(video, self.rewards(video, references), references, strict=True):
-            judged = judging.measure(clip.transpose(0, 1), result.faces, self._judge, known.judge)
-            measured.append(Measurement(result, judged))
-        return measured
+        frames = video.transpose(1, 2)
+        seen, length = self.observe(frames.reshape(-1, *frames.shape[2:])), frames.shape[1]
+        return [self.measure_seen(seen[n * length : (n + 1) * length], known) for n, known in enumerate(references)]
+
+    def observe(self, frames: Tensor) -> list[FrameFaces]:
+        """What is seen in frames [n, 3, H, W], RGB in [-1, 1] or uint8; a video may be given chunk after chunk."""
+        return self._observer.observe(frames.to(self._device))
+
+    def reference_of(self, seen: Sequence[FrameFaces], is_clip: bool) -> ClipReference:
+        """What an observed clip, or its first frame alone, says of who should be seen: nobody without a face."""
+        seen = seen if is_clip else seen[:1]
+        known = self._identity.reference_of(seen, is_clip)
+        return ClipReference(known, judging.reference(seen, known))
+
+    def measure_seen(self, seen: Sequence[FrameFaces], reference: ClipReference) -> Measurement:
+        """Everything measured on a clip that was observed."""
+        result = self._identity.result_of(seen, reference.reward)
+        return Measurement(result, judging.measure(seen, result.faces, reference.judge))
+
+    def pixel_gradient(self, frames: Tensor, offset: int, measured: Measurement, reference: ClipReference) -> Tensor:
+        """|d reward / d pixel| [n, H, W] (L2 over RGB, per unit of a pixel in [-1, 1]) of frames offset, ... of a clip.
+
+        `frames` [n, 3, H, W] are RGB in [-1, 1] or uint8.
+        """
+        frames = frames.to(self._device)
+        pixels = frames.float() / 127.5 - 1 if frames.dtype == torch.uint8 else frames
+        gradient = self._identity.pixel_gradient(pixels, offset, measured.result, reference.reward)
+        return torch.linalg.vector_norm(gradient, dim=1)
 
 
 def _source(clip: Clip) -> Path:

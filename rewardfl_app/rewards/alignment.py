@@ -75,10 +75,11 @@ def crop(
 ) -> Tensor:
     """Aligned crops [M, 3, size, size] of frames [N, 3, H, W], in the frames' range and device (at least float32).
 
-    `frame_index` [M] says which frame each transform [M, 2, 3] samples. Outside the frame is black (-1). `eight_bit`
-    rounds to the 256 levels of an image file, as insightface's crops are; the gradient passes the rounding unchanged.
+    Frames of uint8 give crops in [-1, 1]; only the windows around the faces are converted. `frame_index` [M] says which
+    frame each transform [M, 2, 3] samples. Outside the frame is black (-1). `eight_bit` rounds to the 256 levels of an
+    image file, as insightface's crops are; the gradient passes the rounding unchanged.
     """
-    working = torch.promote_types(frames.dtype, torch.float32)
+    working = _working(frames)
     count = int(transforms.shape[0])
     if count == 0:
         return frames.new_zeros(0, frames.shape[1], size, size, dtype=working)
@@ -98,7 +99,6 @@ def crop(
         windows = []
         for m in members:
             window = _window(source[int(frame_index[m])], int(low[m, 0]), int(low[m, 1]), side[0], side[1])
-            window = window.to(working)
             windows.append(F.avg_pool2d(window[None], factor)[0] if factor > 1 else window)
         points = torch.einsum("mij,yxj->myxi", back[members][:, :, :2], pixels) + back[members][:, None, None, :, 2]
         # In the window, averaged pixel p stands at frame pixel low + p * factor + (factor - 1) / 2.
@@ -116,15 +116,20 @@ def crop(
     return result
 
 
+def _working(frames: Tensor) -> torch.dtype:
+    return torch.promote_types(frames.dtype, torch.float32)  # of uint8 it is float32
+
+
 def _window(frame: Tensor, left: int, top: int, width: int, height: int) -> Tensor:
     """A window of frame [3, H, W], raised by 1 so that black is 0, and zero where it leaves the frame."""
     rows, columns = frame.shape[-2:]
     x0, x1 = min(max(left, 0), columns), min(max(left + width, 0), columns)
     y0, y1 = min(max(top, 0), rows), min(max(top + height, 0), rows)
-    inside = frame[:, y0:y1, x0:x1] + 1
+    inside = frame[:, y0:y1, x0:x1]
+    inside = inside / 127.5 if frame.dtype == torch.uint8 else inside.to(_working(frame)) + 1
     if inside.shape[-2:] == (height, width):
         return inside
     before_x, before_y = min(max(-left, 0), width), min(max(-top, 0), height)
     if inside.numel() == 0:  # wholly outside, keep the graph connected
-        return inside.sum() + frame.new_zeros(frame.shape[0], height, width)
+        return inside.sum() + inside.new_zeros(frame.shape[0], height, width)
     return F.pad(inside, (before_x, width - before_x - (x1 - x0), before_y, height - before_y - (y1 - y0)))

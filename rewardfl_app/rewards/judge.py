@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from rewardfl_app.rewards import alignment
-from rewardfl_app.rewards.recogniser import Recogniser
+from rewardfl_app.rewards.observation import FrameFaces
 from rewardfl_app.rewards.reference import Face, Reference
 
 
@@ -42,42 +40,38 @@ class JudgeResult:
     similarities: list[list[float | None]]
 
 
-@torch.no_grad()
-def reference(judge: Recogniser, frames: Tensor, known: Reference) -> JudgeReference:
-    """Embeds the people of a reference from the frames [T, 3, H, W] it was made of (T = 1: the first frame alone)."""
+def reference(seen: Sequence[FrameFaces], known: Reference) -> JudgeReference | None:
+    """The judge's view of the people of a reference, from what was observed of its frames; None without a judge."""
+    if any(frame.judge is None for frame in seen):
+        return None
     pools = []
     for person in range(len(known.people)):
-        places = [(n, f) for n, faces in enumerate(known.faces) for f in faces if f["identity"] == person]
+        places = [(n, k) for n, found in enumerate(known.faces) for k, f in enumerate(found) if f["identity"] == person]
         places = [place for place in places if place[0] > 0] or places
-        pools.append(_embed(judge, frames, [n for n, _ in places], [face for _, face in places]))
+        pools.append(_gathered(seen, places))
     return JudgeReference(pools)
 
 
-@torch.no_grad()
 def measure(
-    frames: Tensor, faces: Sequence[Sequence[Face]], judge: Recogniser | None, reference_judge: JudgeReference | None
+    seen: Sequence[FrameFaces], faces: Sequence[Sequence[Face]], reference_judge: JudgeReference | None
 ) -> JudgeResult:
-    """Measures a clip [T, 3, H, W] (RGB in [-1, 1]) whose faces were found by the reward; no gradient."""
-    frames = frames.detach()
+    """Measures a clip whose frames were observed, and whose faces (with identities) the reward has described."""
     main = _main_faces(faces)
     similarities: list[list[float | None]] = [[None] * len(frame) for frame in faces]
-    score = None
-    if judge is not None and reference_judge is not None:
-        score = _judge(frames, faces, judge, reference_judge, similarities)
     scored = range(min(1, len(faces) - 1), len(faces))
+    sharpness = [face["sharpness"] for face in main.values() if face["sharpness"] is not None]
     return JudgeResult(
-        judge=score,
+        judge=None if reference_judge is None else _judge(seen, faces, reference_judge, similarities),
         motion=_motion(list(main.values())),
-        sharpness=_sharpness(frames, main),
+        sharpness=sum(sharpness) / len(sharpness) if sharpness else None,
         face_rate=sum(frame in main for frame in scored) / max(len(scored), 1),
         similarities=similarities,
     )
 
 
 def _judge(
-    frames: Tensor,
+    seen: Sequence[FrameFaces],
     faces: Sequence[Sequence[Face]],
-    judge: Recogniser,
     known: JudgeReference,
     similarities: list[list[float | None]],
 ) -> float | None:
@@ -87,8 +81,8 @@ def _judge(
         places = [(n, k) for n, found in enumerate(faces) for k, f in enumerate(found) if f["identity"] == person]
         if not places or not len(pool):
             continue
-        embedded = _embed(judge, frames, [n for n, _ in places], [faces[n][k] for n, k in places])
-        values = (embedded @ pool.to(embedded).T).mean(1).tolist()
+        # The mean of the cosines to the pool is the product with its mean.
+        values = (_gathered(seen, places) @ pool.mean(0)).tolist()
         for (n, k), value in zip(places, values, strict=True):
             similarities[n][k] = value
         later = [value for (n, _), value in zip(places, values, strict=True) if n > 0 or len(faces) == 1]
@@ -97,15 +91,10 @@ def _judge(
     return sum(means) / len(means) if means else None
 
 
-def _embed(judge: Recogniser, frames: Tensor, index: Sequence[int], faces: Sequence[Face]) -> Tensor:
-    crops = _crops(frames, index, faces, judge.size)
-    return F.normalize(judge(crops.to(next(judge.buffers()))).float(), dim=1)
-
-
-def _crops(frames: Tensor, index: Sequence[int], faces: Sequence[Face], size: int) -> Tensor:
-    landmarks = torch.tensor([face["landmarks"] for face in faces]).reshape(-1, 5, 2)
-    transforms = alignment.similarity_transforms(landmarks, size)
-    return alignment.crop(frames, torch.tensor(index, dtype=torch.long), transforms, size, eight_bit=True)
+def _gathered(seen: Sequence[FrameFaces], places: Sequence[tuple[int, int]]) -> Tensor:
+    """The judge's embeddings [n, D] of faces given as (frame, place)."""
+    found = [judged[k] for n, k in places if (judged := seen[n].judge) is not None]
+    return torch.stack(found) if found else torch.zeros(0, 0)
 
 
 def _main_faces(faces: Sequence[Sequence[Face]]) -> dict[int, Face]:
@@ -127,12 +116,3 @@ def _motion(faces: Sequence[Face]) -> float | None:
     size = (boxes[:, 2:] - boxes[:, :2]).clamp_min(0).prod(1).sqrt().mean()
     travel = torch.linalg.vector_norm(points - points.mean(0), dim=-1).mean()
     return float(100 * travel / size) if size > 0 else None
-
-
-def _sharpness(frames: Tensor, faces: dict[int, Face]) -> float | None:
-    if not faces:
-        return None
-    crops = (_crops(frames, list(faces), list(faces.values()), 112).float().clamp(-1, 1) + 1) * 127.5
-    grey = (crops * crops.new_tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
-    laplacian = crops.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-    return float(F.conv2d(grey, laplacian[None, None]).flatten(1).var(1, unbiased=False).mean())

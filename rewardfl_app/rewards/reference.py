@@ -9,13 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_ROWS_AT_ONCE = 1024
+
 Pool = Literal["mean", "centroid", "max", "first_frame"]
+
+
+class Pose(TypedDict):
+    """Where a head points to, in degrees (see `rewards.pose`)."""
+
+    pitch: float
+    yaw: float
+    roll: float
 
 
 class Face(TypedDict):
     """One face of one frame, in pixels of the frame; None where not measured or where nobody was recognised.
 
-    `identity` is the place of the person in the reference. All other keys are those of faces.json.
+    `identity` is the place of the person in the reference. The keys are those of faces.json; size, sharpness, pose, age
+    and sex are those of `observation.Details`.
     """
 
     track: int
@@ -25,6 +36,11 @@ class Face(TypedDict):
     det_score: float
     similarity: float | None
     judge_similarity: float | None
+    size: float | None
+    sharpness: float | None
+    pose: Pose | None
+    age: int | None
+    sex: str | None
 
 
 class TrackSummary(TypedDict):
@@ -51,10 +67,12 @@ class Person:
     def similarity(self, embeddings: Tensor, pool: Pool) -> Tensor:
         """Cosine similarity [n] of normalised embeddings [n, D] to this person, in [-1, 1]."""
         gallery = self.gallery(pool).to(embeddings)
-        if pool == "centroid":
-            return embeddings @ F.normalize(gallery.mean(0), dim=0)
-        table = embeddings @ gallery.T
-        return table.amax(1) if pool == "max" else table.mean(1)
+        if pool == "max":
+            # In parts: the whole table would not fit for the faces of a long clip against themselves.
+            return torch.cat([(part @ gallery.T).amax(1) for part in embeddings.split(_ROWS_AT_ONCE)])
+        # The mean of the cosines to the gallery is the product with its mean.
+        centre = gallery.mean(0)
+        return embeddings @ (F.normalize(centre, dim=0) if pool == "centroid" else centre)
 
     def gallery(self, pool: Pool) -> Tensor:
         """The embeddings [J, D] that a pool compares with.
@@ -73,10 +91,15 @@ class Person:
         if pool == "centroid":
             rest = F.normalize(self.pool.sum(0) - self.pool, dim=1)
             return float((self.pool * rest).sum(1).mean())
-        table = self.pool @ self.pool.T
         if pool == "max":
-            return float(table.fill_diagonal_(-1.0).amax(1).mean())
-        return float((table.sum() - table.diagonal().sum()) / (count * (count - 1)))
+            best = []
+            for start in range(0, count, _ROWS_AT_ONCE):
+                table = self.pool[start : start + _ROWS_AT_ONCE] @ self.pool.T
+                table.diagonal(start).fill_(-1.0)
+                best.append(table.amax(1))
+            return float(torch.cat(best).mean())
+        # Sum over pairs of different frames: the square of the sum without its diagonal.
+        return float((self.pool.sum(0).square().sum() - self.pool.square().sum()) / (count * (count - 1)))
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,6 @@ class Track:
         self.total = self.total + embedding
         self.last = max(self.last, frame)
 
-    def nearest(self, frame: int) -> int:
-        """The frame of this track that lies nearest in time."""
-        return min(self.faces, key=lambda known: abs(known - frame))
-
 
 def link(faces: Sequence[Faces], embeddings: Sequence[Tensor]) -> list[Track]:
     """Links the faces of T frames (with embeddings [M_t, D], any length) into tracks, in order of appearance."""
@@ -118,6 +114,9 @@ def iou(first: Tensor, second: Tensor) -> Tensor:
 
 def _continues(track: Track, other: Track) -> bool:
     """Whether the track lies where the other one was, at the moment when they are nearest in time."""
-    frame = min(track.faces, key=lambda mine: abs(other.nearest(mine) - mine))
-    before = other.boxes[other.nearest(frame)]
-    return bool(iou(track.boxes[frame][None], before[None])[0, 0] >= OVERLAP)
+    mine, theirs = np.array(sorted(track.faces)), np.array(sorted(other.faces))
+    after = np.searchsorted(theirs, mine)
+    nearest = np.stack([theirs[np.maximum(after - 1, 0)], theirs[np.minimum(after, len(theirs) - 1)]])
+    side, place = np.unravel_index(np.abs(nearest - mine).argmin(), nearest.shape)
+    before, now = other.boxes[int(nearest[side, place])], track.boxes[int(mine[place])]
+    return bool(iou(now[None], before[None])[0, 0] >= OVERLAP)

@@ -200,7 +200,7 @@ class Trainer:
             trained=trained,
             engine=engine,
             step=TrainingStep(model, scorer, engine, self._ranks, config),
-            clips=ClipEncoder(model, data, scorer, with_clean=config.reward.anchor_weight > 0, with_judge=False),
+            clips=ClipEncoder(model, data, scorer, with_clean=config.reward.anchor_weight > 0),
             order=Order(len(data), config.train.seed),
             evaluation=Evaluation(model, videos, run, self._ranks, self.reporter, config),
         )

@@ -45,8 +45,7 @@ def test_the_same_person_scores_higher_than_another(scorer: Scorer) -> None:
 
 
 def test_rewards_reach_the_pixels_of_their_own_clip(scorer: Scorer) -> None:
-    known = scorer.reference(clip(person(RED)), with_judge=False)
-    assert known.judge is None
+    known = scorer.reference(clip(person(RED)))
     video = torch.stack([person((0.7, 0.1, -0.2)), torch.zeros_like(person(RED))]).transpose(1, 2).requires_grad_(True)
     found, empty = scorer.rewards(video, [known, known])
     assert found.has_face and not empty.has_face

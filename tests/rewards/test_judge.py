@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from painted_faces import BLUE, GREEN, RED, ColourRecogniser, mixed, paint, pain
 from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.rewards import judge as judging
 from rewardfl_app.rewards.identity import IdentityReward
+from rewardfl_app.rewards.observation import Observer
 from rewardfl_app.rewards.recogniser import Recogniser
 from rewardfl_app.rewards.reference import Face
 from rewardfl_app.rewards.report import faces_report
@@ -24,11 +24,12 @@ JUDGE = cast(Recogniser, ColourRecogniser())
 def _face(x: float, y: float, size: float = 40.0, identity: int | None = 0, track: int = 0) -> Face:
     points = [[x - 8, y - 8], [x + 8, y - 8], [x, y], [x - 6, y + 8], [x + 6, y + 8]]
     return Face(track=track, identity=identity, bbox=[x - size / 2, y - size / 2, x + size / 2, y + size / 2],
-                landmarks=points, det_score=0.9, similarity=None, judge_similarity=None)  # fmt: skip
+                landmarks=points, det_score=0.9, similarity=None, judge_similarity=None, size=size, sharpness=None,
+                pose=None, age=None, sex=None)  # fmt: skip
 
 
-def _measure(faces: list[list[Face]], frames: torch.Tensor | None = None) -> judging.JudgeResult:
-    return judging.measure(torch.zeros(len(faces), 3, 100, 100) if frames is None else frames, faces, None, None)
+def _measure(faces: list[list[Face]]) -> judging.JudgeResult:
+    return judging.measure([], faces, None)
 
 
 def test_motion_is_the_travel_in_percent_of_the_face() -> None:
@@ -47,11 +48,10 @@ def test_motion_looks_at_the_main_person_only() -> None:
     assert (_measure(unknown).motion or 0) > 10
 
 
-def test_sharpness_falls_with_blur_and_ignores_the_background() -> None:
-    picture = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (1, 3, 100, 100))).float().expand(3, -1, -1, -1)
-    faces = [[_face(50, 50)]] * 3
-    sharp, soft = _measure(faces, picture).sharpness, _measure(faces, F.avg_pool2d(picture, 3, 1, 1)).sharpness
-    assert sharp is not None and soft is not None and soft < 0.3 * sharp
+def test_sharpness_is_the_mean_over_the_main_person() -> None:
+    faces = [[{**_face(50, 50), "sharpness": 10.0 * n}, {**_face(9, 9, identity=None, track=1), "sharpness": 99.0}]
+             for n in range(3)]  # fmt: skip
+    assert _measure(cast(Any, faces)).sharpness == pytest.approx(10.0)
     assert _measure([[]] * 3).sharpness is None
 
 
@@ -60,17 +60,27 @@ def test_face_rate_leaves_out_the_given_frame() -> None:
     assert _measure([[]] * 4).face_rate == 0.0
 
 
-def _scored() -> tuple[torch.Tensor, Any, judging.JudgeResult]:
+def _judged(
+    real: torch.Tensor, made: torch.Tensor, is_clip: bool = True, judge: Recogniser | None = JUDGE
+) -> tuple[Any, judging.JudgeResult]:
+    settings = RewardConfig(det_size=64)
+    reward, observer = IdentityReward(painted_pack(), settings), Observer(painted_pack(), settings, judge)
+    seen = observer.observe(real)
+    reference = reward.reference_of(seen, is_clip)
+    known = judging.reference(seen, reference)
+    seen = observer.observe(made)
+    result = reward.result_of(seen, reference)
+    return result, judging.measure(seen, result.faces, known)
+
+
+def _scored(judge: Recogniser | None = JUDGE) -> tuple[Any, judging.JudgeResult]:
     real = paint([[(20 + t, 16, RED)] for t in range(4)])
     made = paint([[(20, 16, RED)], [(21, 16, mixed(RED, GREEN, 0.3))], [], [(23, 16, RED), (60, 30, BLUE)]])
-    reward = IdentityReward(painted_pack(), RewardConfig(det_size=64))
-    reference = reward.reference(real, real[0])
-    result = reward.score(made, reference)
-    return made, result, judging.measure(made, result.faces, JUDGE, judging.reference(JUDGE, real, reference))
+    return _judged(real, made, judge=judge)
 
 
 def test_judge_similarity_of_each_face_and_their_mean() -> None:
-    _, result, judged = _scored()
+    _, judged = _scored()
     unit = F.normalize(torch.tensor([RED, mixed(RED, GREEN, 0.3)]), dim=1)
     drifted = float(unit[0] @ unit[1])
     assert judged.judge == pytest.approx((drifted + 1) / 2, abs=1e-2)
@@ -80,33 +90,31 @@ def test_judge_similarity_of_each_face_and_their_mean() -> None:
 
 
 def test_without_a_judge_the_rest_is_measured() -> None:
-    made, result, _ = _scored()
-    judged = judging.measure(made, result.faces, None, None)
+    _, judged = _scored(judge=None)
     assert judged.judge is None and judged.motion is not None and judged.sharpness is not None
 
 
 def test_single_first_frame_as_reference() -> None:
     real = paint([[(20, 16, RED)]])
-    reward = IdentityReward(painted_pack(), RewardConfig(det_size=64))
-    reference = reward.reference(None, real[0])
-    result = reward.score(paint([[(20, 16, RED)]] * 3), reference)
-    judged = judging.measure(
-        paint([[(20, 16, RED)]] * 3), result.faces, JUDGE, judging.reference(JUDGE, real, reference)
-    )
+    _, judged = _judged(real, paint([[(20, 16, RED)]] * 3), is_clip=False)
     assert judged.judge == pytest.approx(1.0, abs=1e-3)
 
 
 def test_report_has_the_agreed_keys_and_is_json() -> None:
-    _, result, judged = _scored()
+    result, judged = _scored()
     report = faces_report(result, judged, video="video.mp4", fps=8, width=96, height=64, prompt="p", seed=3)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert set(report) == {
         "video", "fps", "num_frames", "width", "height", "prompt", "seed", "reward", "judge", "motion", "sharpness",
-        "face_rate", "faceless_frames", "tracks", "frames",
+        "face_rate", "reference", "faceless_frames", "tracks", "frames", "crops",
     }  # fmt: skip
     assert set(report["tracks"][0]) == {"track", "identity", "mean_similarity", "frames"}
     face = report["frames"][3]["faces"][0]
-    assert set(face) == {"track", "bbox", "landmarks", "det_score", "similarity", "judge_similarity"}
+    assert set(face) == {
+        "track", "identity", "bbox", "landmarks", "det_score", "similarity", "judge_similarity", "size", "sharpness",
+        "pose", "age", "sex", "crop",
+    }  # fmt: skip
+    assert face["size"] == pytest.approx(24.0) and set(face["pose"]) == {"pitch", "yaw", "roll"}
     assert len(face["bbox"]) == 4 and len(face["landmarks"]) == 5 and face["judge_similarity"] is not None
     assert report["faceless_frames"] == [2] and report["frames"][2] == {"frame": 2, "faces": []}
     assert report["num_frames"] == 4 and report["reward"] == pytest.approx(float(result.reward), abs=1e-6)
