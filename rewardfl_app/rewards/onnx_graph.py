@@ -49,6 +49,10 @@ class Step:
 def read_model(path: Path) -> onnx.ModelProto:
     """Reads an ONNX file, refusing one that is absent, truncated or not ONNX (`PackError`)."""
     try:
+        with open(path, "rb") as file:
+            foreign = _foreign(file.read(512))
+        if foreign is not None:
+            raise PackError(f"{path}: {foreign}")
         model = onnx.load(str(path), load_external_data=False)
     except FileNotFoundError:
         raise PackError(f"{path}: no such file") from None
@@ -59,15 +63,27 @@ def read_model(path: Path) -> onnx.ModelProto:
     if any(tensor.external_data for tensor in model.graph.initializer):
         try:
             onnx.load_external_data_for_model(model, str(path.parent))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
             raise PackError(f"{path}: its weights lie in another file that cannot be read ({error})") from error
     return model
+
+
+def _foreign(beginning: bytes) -> str | None:
+    """What a file is that is not ONNX, told by its first bytes; None where it may be ONNX."""
+    if beginning.startswith(b"PK\x03\x04"):
+        return "a zip archive named .onnx; unzip it"
+    if beginning.startswith(b"version https://git-lfs"):
+        return "only the Git LFS pointer to the file; fetch the file itself with git lfs pull"
+    if beginning and all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in beginning):
+        return "a text file, not an ONNX file; perhaps the page of a download that failed"
+    return None
 
 
 class OnnxGraph(nn.Module):
     """`forward(*inputs) -> list of outputs`, as onnxruntime computes them, with gradients to the inputs.
 
-    Attributes: `input_names`, `input_shapes` (None where an axis is free), `output_names`, `node_names` of the file.
+    Attributes: `input_names`, `input_shapes` (None where an axis is free), `output_names`, `node_names` of the file;
+    `is_float32` (False where it wants or gives another type, such as half precision; here it runs all the same).
     """
 
     def __init__(self, path: Path, model: onnx.ModelProto | None = None) -> None:
@@ -84,6 +100,8 @@ class OnnxGraph(nn.Module):
             for value in inputs
         ]
         self.output_names = [value.name for value in graph.output]
+        types = {value.type.tensor_type.elem_type for value in (*inputs, *graph.output)}
+        self.is_float32 = types == {onnx.TensorProto.FLOAT}
         self.node_names = [node.name for node in graph.node]
         self._host: dict[str, Tensor] = {}
         self._buffer_of: dict[str, str] = {}

@@ -63,6 +63,6 @@ class OnnxSession:
 
 
 def is_enough(module: nn.Module) -> bool:
-    """Whether a module's file may run by ONNX Runtime instead: weights in float32 on a CPU."""
+    """Whether a module's file may run by ONNX Runtime instead: float32 throughout, on a CPU."""
     weight = next(module.buffers())
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and bool(module.graph.is_float32)

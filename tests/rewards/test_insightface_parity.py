@@ -20,7 +20,7 @@ from face_graphs import age_file, landmark_3d_file, landmark_file
 from released_graphs import embedder_file, scrfd_10g_file
 from torch import Tensor
 
-from rewardfl_app.rewards import alignment
+from rewardfl_app.rewards import alignment, onnx_session
 from rewardfl_app.rewards.detector import Faces
 from rewardfl_app.rewards.insightface_analysis import InsightfaceCheck, ParityReport
 from rewardfl_app.rewards.pack import FacePack, load_pack
@@ -106,7 +106,8 @@ def _seen(pack: FacePack, frames: Tensor, size: int, threshold: float) -> list[S
     index = torch.cat([torch.full((len(faces),), n) for n, faces in enumerate(found)])
     transforms = alignment.similarity_transforms(torch.cat([f.landmarks for f in found]), pack.recogniser.size)
     crops = alignment.crop(frames, index, transforms, pack.recogniser.size, eight_bit=True)
-    embeddings = F.normalize(pack.recogniser(crops), dim=1).split([len(faces) for faces in found])
+    with torch.no_grad():
+        embeddings = F.normalize(pack.recogniser(crops), dim=1).split([len(faces) for faces in found])
     return [Seen(faces, rows) for faces, rows in zip(found, embeddings, strict=True)]
 
 
@@ -132,8 +133,13 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder
 
 
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("name", PACKS)
-def test_boxes_and_embeddings_equal_insightface(packs: Callable[[str], Path], name: str) -> None:
+def test_boxes_and_embeddings_equal_insightface(
+    packs: Callable[[str], Path], name: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By our own graphs, as on a GPU and wherever gradients are kept, and by ONNX Runtime, as on a CPU without them."""
+    monkeypatch.setattr(onnx_session, "is_enough", lambda module: engine == "onnxruntime")
     report, seen = _parity(packs(name), _frames(3, 200, 208), 192)
     assert report.frames == 3 and report.faces >= 6 and max(len(s.detections) for s in seen) >= 2
     assert report.count_differences == ()

@@ -238,9 +238,56 @@ def test_truncated_file_is_named(tmp_path: Path, share: float) -> None:
 def test_absent_and_foreign_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(PackError, match=r"none\.onnx: no such file"):
         OnnxGraph(tmp_path / "none.onnx")
-    (tmp_path / "text.onnx").write_text("<html>not found</html>\n")
-    with pytest.raises(PackError, match=r"text\.onnx"):
-        OnnxGraph(tmp_path / "text.onnx")
+    foreign = {
+        b"<html>not found</html>\n": "a text file",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n": "git lfs pull",
+        b"PK\x03\x04\x14\x00": "unzip it",
+        b"": "empty",
+    }
+    for content, said in foreign.items():
+        (tmp_path / "other.onnx").write_bytes(content)
+        with pytest.raises(PackError, match=rf"other\.onnx: .*{said}"):
+            OnnxGraph(tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize("kind", ["cut", "flipped"])
+def test_any_damage_is_one_line(tmp_path: Path, kind: str) -> None:
+    whole, rng = _conv_file(tmp_path / "g.onnx").read_bytes(), np.random.default_rng(4)
+    path, refused = tmp_path / "damaged.onnx", 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        if kind == "cut":
+            del damaged[int(rng.integers(1, len(whole))) :]
+        else:
+            for place in rng.integers(0, 160, 4):
+                damaged[-int(place) - 1] = int(rng.integers(256))
+        path.write_bytes(damaged)
+        try:
+            OnnxGraph(path)
+        except PackError as error:
+            refused += 1
+            assert "damaged.onnx" in str(error) and "\n" not in str(error)
+    assert refused > 20
+
+
+def test_weights_in_a_file_of_their_own(tmp_path: Path) -> None:
+    weight = _random(64, 4, 3, 3)
+    model = onnx.load(str(_write(tmp_path / "g.onnx", [_n("Conv", ["x", "w"])], {"w": weight})))
+    onnx.save(model, str(tmp_path / "g.onnx"), save_as_external_data=True, location="w.bin", size_threshold=16)
+    _compare(tmp_path / "g.onnx", IMAGE)
+    whole = (tmp_path / "w.bin").read_bytes()
+    (tmp_path / "w.bin").write_bytes(whole[:500])
+    with pytest.raises(PackError, match=r"g\.onnx: its weights lie in another file"):
+        OnnxGraph(tmp_path / "g.onnx")
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(PackError, match=r"g\.onnx: its weights lie in another file.*w\.bin"):
+        OnnxGraph(tmp_path / "g.onnx")
+
+
+def test_operator_of_another_domain_is_named(tmp_path: Path) -> None:
+    node = helper.make_node("FusedConv", ["x"], ["y"], name="fused_0", domain="com.microsoft")
+    with pytest.raises(UnsupportedOperator, match=r"operator com\.microsoft\.FusedConv \(node fused_0\)"):
+        OnnxGraph(_write(tmp_path / "g.onnx", [node], {}))
 
 
 def test_graph_that_reads_a_value_nobody_gives(tmp_path: Path) -> None:
@@ -255,6 +302,12 @@ def test_half_precision_weights_run_in_the_working_precision(tmp_path: Path) -> 
     model = onnx.load(str(path))
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight.astype(np.float16), "w"))
     path.write_bytes(model.SerializeToString())
-    got = OnnxGraph(path)(torch.from_numpy(IMAGE))[0]
+    graph = OnnxGraph(path)
+    got = graph(torch.from_numpy(IMAGE))[0]
     expected = torch.nn.functional.conv2d(torch.from_numpy(IMAGE), torch.from_numpy(weight))
     assert got.dtype == torch.float32 and torch.allclose(got, expected, atol=1e-2)
+    assert graph.is_float32
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    path.write_bytes(model.SerializeToString())
+    assert not OnnxGraph(path).is_float32
