@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rewardfl_app.cli import inference_child, options
+from rewardfl_app.cli import inference_child, options, output
 from rewardfl_app.config import files, presets
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.data import image as still
@@ -36,8 +36,7 @@ def generate(
     """Generate a video from a first frame and a prompt, with a trained or an untrained model."""
     if (run is None) == (preset is None):
         raise ConfigError([Problem("", "Give either --run or --preset: they name the model.")])
-    target = out.expanduser().absolute()
-    _check_output(target)
+    target = output.writable("--out", out, ".mp4")
     still.read(image)
     request = ["--image", str(image.absolute()), "--prompt", prompt, "--seed", str(seed), "--out", str(target)]
     if run is not None:
@@ -63,14 +62,3 @@ def _freeze_preset(name: str, folder: RunFolder) -> None:
     if problems:
         raise ConfigError(problems)
     files.dump(freeze.with_embedded_models(config, folder), folder.config)
-
-
-def _check_output(target: Path) -> None:
-    if target.suffix.lower() != ".mp4":
-        raise ConfigError([Problem("--out", f"{target.name} must end with .mp4.")])
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent):
-            return
-    except OSError as error:
-        raise ConfigError([Problem("--out", f"{target.parent} cannot be written ({error.strerror}).")]) from error

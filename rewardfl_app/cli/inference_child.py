@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import typer
+
 from rewardfl_app.runs.folder import RunError
+from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.supervisor.command import inference_command, package_environment
 
 
@@ -18,16 +23,26 @@ class InferenceError(RunError):
         self.exit_code = exit_code
 
 
-def run(*arguments: str) -> None:
-    """Run `python -m rewardfl_app.inference ARGUMENTS` and wait.
+_WORK = {"score": "Scoring", "data-check": "Checking the data"}
+_LOOK_EVERY = 0.25  # seconds
+
+
+def run(*arguments: str, while_running: Callable[[], None] | None = None) -> None:
+    """Run `python -m rewardfl_app.inference ARGUMENTS` and wait; `while_running` is called a few times a second.
 
     Raises InferenceError with its errors, else with its last line.
     """
     with tempfile.NamedTemporaryFile(prefix="rewardfl-inference-", suffix=".log", delete=False) as log:
         path = Path(log.name)
-        ended = subprocess.run(
-            inference_command(*arguments), stdin=subprocess.DEVNULL, stderr=log, env=package_environment(), check=False
-        )
+        with subprocess.Popen(
+            inference_command(*arguments), stdin=subprocess.DEVNULL, stderr=log, env=package_environment()
+        ) as ended:
+            try:
+                _wait(ended, while_running)
+            except BaseException:  # Ctrl-C: nobody would read what it goes on to find
+                ended.kill()
+                path.unlink()
+                raise
     if ended.returncode == 0:
         path.unlink()
         return
@@ -37,4 +52,38 @@ def run(*arguments: str) -> None:
         path.unlink()
         raise InferenceError(" ".join(told), 2 if ended.returncode == 2 else 1)
     last = lines[-1] if lines else f"it ended with code {ended.returncode}"
-    raise InferenceError(f"Rendering failed: {last} (details in {path})", 1)
+    raise InferenceError(f"{_WORK.get(arguments[0], 'Rendering')} failed: {last} (details in {path})", 1)
+
+
+class ProgressLine:
+    """One line on a terminal that follows a status.json; nothing is printed where the output is no terminal."""
+
+    def __init__(self, status: Path, unit: str) -> None:
+        self._status = status
+        self._unit = unit
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self) -> None:
+        """Show how far it is."""
+        content = read_json(self._status) if self._shown else None
+        if content is not None:
+            total = content.get("total")
+            far = f" {content.get('done')} of {total} {self._unit}" if total else " ..."
+            typer.echo(f"\r\033[K{content.get('message')}{far}", err=True, nl=False)
+
+    def clear(self) -> None:
+        """Take the line away, for what is printed next."""
+        if self._shown:
+            typer.echo("\r\033[K", err=True, nl=False)
+
+
+def _wait(child: subprocess.Popen[bytes], while_running: Callable[[], None] | None) -> None:
+    if while_running is None:
+        child.wait()
+        return
+    while True:
+        try:
+            child.wait(_LOOK_EVERY)
+            return
+        except subprocess.TimeoutExpired:
+            while_running()

@@ -14,7 +14,7 @@ from pathlib import Path
 from rewardfl_app.data import image, video
 from rewardfl_app.data.errors import DataError
 
-__all__ = ["DataError", "ManifestError", "Row", "RowProblem", "check_rows", "read", "row_problems"]
+__all__ = ["DataError", "ManifestError", "Row", "RowProblem", "check_rows", "read", "read_usable", "row_problems"]
 
 _NEEDED = ("video", "prompt")
 _IMAGES = ("input_image", "end_image")
@@ -36,10 +36,19 @@ class Row:
 
 @dataclass(frozen=True)
 class RowProblem:
-    """What is wrong with one row, as a sentence."""
+    """What is wrong with one row, as a sentence. `field` is the column it is about, empty when it is the whole row."""
 
     row: int
     message: str
+    field: str = ""
+
+
+class _ColumnError(DataError):
+    """A value of a row that cannot be used; `field` is its column."""
+
+    def __init__(self, field: str, message: str) -> None:
+        self.field = field
+        super().__init__(message)
 
 
 class ManifestError(DataError):
@@ -57,6 +66,17 @@ def read(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -> list[
 
     Raises DataError when the file is missing or not a CSV in UTF-8, lacks a column (named, with those found) or has no
     rows, and ManifestError when rows name no file, or files that do not exist. Files are not opened: see check_rows.
+    """
+    rows, problems = read_usable(metadata_path, needed_columns)
+    if problems:
+        raise ManifestError(Path(metadata_path).expanduser(), problems)
+    return rows
+
+
+def read_usable(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -> tuple[list[Row], list[RowProblem]]:
+    """The rows of a metadata.csv that name files, and what is wrong with the others.
+
+    Raises DataError, as `read` does, when the file as a whole is at fault.
     """
     path = Path(metadata_path).expanduser()
     try:
@@ -81,11 +101,11 @@ def read(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -> list[
     for index, record in enumerate(records, start=1):
         try:
             rows.append(_row(path.parent, index, record, needed_columns))
+        except _ColumnError as error:
+            problems.append(RowProblem(index, str(error), error.field))
         except DataError as error:
             problems.append(RowProblem(index, str(error)))
-    if problems:
-        raise ManifestError(path, problems)
-    return rows
+    return rows, problems
 
 
 def row_problems(rows: Iterable[Row], num_frames: int | None = None) -> list[RowProblem]:
@@ -132,8 +152,9 @@ def _file(folder: Path, record: dict[str, str | None], column: str) -> Path:
     """The file that a column of the row names. Raises DataError when it names none or the file does not exist."""
     value = (record.get(column) or "").strip()
     if not value:
-        raise DataError(f"the column {column} is empty.")
+        raise _ColumnError(column, f"the column {column} is empty.")
     path = folder / value  # an absolute value stays as it is
     if not path.is_file():
-        raise DataError(f"the file {path} of column {column} {'is a folder' if path.is_dir() else 'does not exist'}.")
+        reason = "is a folder" if path.is_dir() else "does not exist"
+        raise _ColumnError(column, f"the file {path} of column {column} {reason}.")
     return path

@@ -1,5 +1,5 @@
-"""`python -m rewardfl_app.inference generate|evaluate`: the process that loads weights and renders, a child of the
-command line.
+"""`python -m rewardfl_app.inference generate|evaluate|score|data-check`: the process that loads weights and renders or
+measures, a child of the command line or of the page.
 
 Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
 """
@@ -17,34 +17,52 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parses the arguments and renders."""
+    """Parses the arguments and does what they ask."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
     from rewardfl_app.config.problems import ConfigError
     from rewardfl_app.data.errors import DataError
-    from rewardfl_app.inference import session
-    from rewardfl_app.inference.evaluate import evaluate
-    from rewardfl_app.inference.generate import generate
     from rewardfl_app.models.sources import WeightsError
     from rewardfl_app.rewards.pack import PackError
-    from rewardfl_app.runs.folder import RunError, RunFolder
+    from rewardfl_app.runs.folder import RunError
 
-    run = RunFolder(options.run.absolute())
     try:
-        loaded = session.load(run, options.checkpoint)
-        if options.command == "generate":
-            generate(loaded, options.image, options.prompt, options.seed, options.out)
-        else:
-            evaluate(loaded, run)
+        _measure(options) if "request" in options else _render(options)
     except (ConfigError, DataError, WeightsError, PackError, RunError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
     return 0
 
 
+def _render(options: argparse.Namespace) -> None:
+    from rewardfl_app.inference import session
+    from rewardfl_app.inference.evaluate import evaluate
+    from rewardfl_app.inference.generate import generate
+    from rewardfl_app.runs.folder import RunFolder
+
+    run = RunFolder(options.run.absolute())
+    loaded = session.load(run, options.checkpoint)
+    if options.command == "generate":
+        generate(loaded, options.image, options.prompt, options.seed, options.out)
+    else:
+        evaluate(loaded, run)
+
+
+def _measure(options: argparse.Namespace) -> None:
+    from rewardfl_app.inference.data_check import DataCheckRequest, data_check
+    from rewardfl_app.inference.score import score
+    from rewardfl_app.inference.scoring_request import ScoringRequest, read_request
+
+    content = read_request(options.request)
+    if options.command == "score":
+        score(ScoringRequest.of(content))
+    else:
+        data_check(DataCheckRequest.of(content))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rewardfl_app.inference", description="Render videos.")
+    parser = argparse.ArgumentParser(prog="python -m rewardfl_app.inference", description="Render and measure videos.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (("generate", "one video from an image"), ("evaluate", "the evaluation videos of a checkpoint")):
         command = commands.add_parser(name, help=text)
@@ -55,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--prompt", required=True)
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--out", type=Path, required=True)
+    for name, text in (("score", "the faces of a video"), ("data-check", "the faces of the clips of a metadata.csv")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--request", type=Path, required=True, help="JSON file that says what is asked")
     return parser
 
 
