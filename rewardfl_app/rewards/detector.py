@@ -79,7 +79,7 @@ class FaceDetector(nn.Module):
         fixed input size uses that instead, as in insightface.
         """
         size = self.canvas(det_size)
-        margin = None if self.fixed_size else (_BLACK_MARGIN, self.strides[-1])
+        margin = (_BLACK_MARGIN, self.strides[-1]) if self.graph.is_local and not self.fixed_size else None
 
         def look(part: Tensor) -> list[Faces]:
             canvas, scale = fit(part, size, margin)

@@ -30,6 +30,11 @@ class UnsupportedOperator(PackError):
     """The graph needs an operator, or a form of one, that this project does not have; the message names it."""
 
 
+# Operators through which every value of a map acts on every other one, however far away.
+_GLOBAL = (
+    "InstanceNormalization", "LayerNormalization", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum",
+    "ReduceMax", "ReduceMin", "ReduceL2", "MatMul", "Softmax",
+)  # fmt: skip
 # Operators whose result is new memory that nothing else looks at.
 _FRESH = ("Conv", "Add", "BatchNormalization", "Gemm")
 
@@ -83,7 +88,8 @@ class OnnxGraph(nn.Module):
     """`forward(*inputs) -> list of outputs`, as onnxruntime computes them, with gradients to the inputs.
 
     Attributes: `input_names`, `input_shapes` (None where an axis is free), `output_names`, `node_names` of the file;
-    `is_float32` (False where it wants or gives another type, such as half precision; here it runs all the same).
+    `is_float32` (False where it wants or gives another type, such as half precision; here it runs all the same);
+    `is_local` (False where an operator looks at the whole map: then what lies far away matters too).
     """
 
     def __init__(self, path: Path, model: onnx.ModelProto | None = None) -> None:
@@ -103,6 +109,7 @@ class OnnxGraph(nn.Module):
         types = {value.type.tensor_type.elem_type for value in (*inputs, *graph.output)}
         self.is_float32 = types == {onnx.TensorProto.FLOAT}
         self.node_names = [node.name for node in graph.node]
+        self.is_local = not any(node.op_type in _GLOBAL for node in graph.node)
         self._host: dict[str, Tensor] = {}
         self._buffer_of: dict[str, str] = {}
         self._steps: list[Step] = []

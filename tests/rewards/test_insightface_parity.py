@@ -158,6 +158,13 @@ def test_any_size_of_frame_and_canvas(packs: Callable[[str], Path], height: int,
     assert report.agrees and report.faces >= 2
 
 
+def test_black_beside_a_wide_frame_counts_where_a_detector_looks_at_the_whole_map(
+    packs: Callable[[str], Path],
+) -> None:
+    report, _ = _parity(packs("group normalisation, one face at a time"), _frames(2, 90, 360), 320)
+    assert report.agrees and report.faces >= 4
+
+
 def test_faces_across_the_edge_of_the_frame(packs: Callable[[str], Path]) -> None:
     frames = _frames(3, 130, 130)
     report, seen = _parity(packs("buffalo_l"), frames, 128)

@@ -296,6 +296,11 @@ def test_graph_that_reads_a_value_nobody_gives(tmp_path: Path) -> None:
         OnnxGraph(path)
 
 
+def test_a_graph_says_whether_it_looks_at_the_whole_map(tmp_path: Path) -> None:
+    assert OnnxGraph(_conv_file(tmp_path / "g.onnx")).is_local
+    assert not OnnxGraph(_write(tmp_path / "g.onnx", [_n("GlobalAveragePool", ["x"])], {})).is_local
+
+
 def test_half_precision_weights_run_in_the_working_precision(tmp_path: Path) -> None:
     weight = _random(6, 4, 3, 3)
     path = _write(tmp_path / "g.onnx", [_n("Conv", ["x", "w"])], {"w": weight})
