@@ -12,14 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewardfl_app.rendering.scoring import ClipReference, Measurement, Scorer
+from rewardfl_app.rendering.scoring import MEASURES, ClipReference, Measurement, Scorer
 from rewardfl_app.rewards.identity import Reference, RewardResult
 from rewardfl_app.rewards.judge import JudgeResult
+from rewardfl_app.rewards.mixture import ClipReward
 
 
 class BrightnessScorer:
     """Reward: mean of tanh(pixel) of the frames after the first. Clips in `faceless` (by place in the batch) have no
     face."""
+
+    measures = MEASURES
 
     def __init__(self, faceless: Sequence[int] = (), broken: bool = False) -> None:
         self.faceless = set(faceless)
@@ -31,13 +34,15 @@ class BrightnessScorer:
     def has_face(self, first_frames: Tensor) -> list[bool]:
         return [True] * len(first_frames)
 
-    def rewards(self, video: Tensor, references: Sequence[ClipReference]) -> list[RewardResult]:
+    def rewards(self, video: Tensor, references: Sequence[ClipReference]) -> list[ClipReward]:
         assert len(video) == len(references)
-        return [self._reward(place, clip) for place, clip in enumerate(video)]
+        results = [self._reward(place, clip) for place, clip in enumerate(video)]
+        return [ClipReward(result.reward, result.has_face, {}, result) for result in results]
 
     def measure(self, video: Tensor, references: Sequence[ClipReference]) -> list[Measurement]:
         return [
-            Measurement(result, JudgeResult(None, None, None, 1.0, [[]])) for result in self.rewards(video, references)
+            Measurement(reward.faces, JudgeResult(None, None, None, 1.0, [[]]))
+            for reward in self.rewards(video, references)
         ]
 
     def _reward(self, place: int, clip: Tensor) -> RewardResult:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from rewardfl_app.config import paths, schedule
 from rewardfl_app.config.problems import Problem, suggestion
-from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, Config, Expert
+from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, FACE_SIMILARITY, Config, Expert
 
 Rule = Callable[[Config], Iterator[Problem]]
 
+_OWN_REWARD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 LORA_TARGETS = ("q", "k", "v", "o", "ffn.0", "ffn.2")
 _REFUSED_TRAINABLE = {
     "vae": "the VAE turns latents into the scored pixels, so training it would raise the reward without a better video",
@@ -190,6 +192,26 @@ def roll(config: Config) -> Iterator[Problem]:
             yield Problem(f"reward.{name}", message)
 
 
+def rewards(config: Config) -> Iterator[Problem]:
+    """The rewards are named once each, and one of them is trained."""
+    field = "reward.rewards"
+    names = [name for name, _ in config.reward.rewards]
+    for name in names:
+        if name != FACE_SIMILARITY and not _OWN_REWARD.fullmatch(name):
+            known = suggestion(name, [FACE_SIMILARITY])
+            yield Problem(field, f"There is no reward {name or '(without a name)'}{known}")
+        elif names.count(name) > 1:
+            yield Problem(field, f"The reward {name} is named twice: give it one weight.")
+            return
+    if not any(weight for _, weight in config.reward.rewards):
+        yield Problem(field, f"No reward is trained: give one a weight, for example {FACE_SIMILARITY}.")
+    if config.reward.roll_compatible and names != [FACE_SIMILARITY]:
+        message = (
+            f"The reference implementation has {FACE_SIMILARITY} alone: remove the others, or turn roll_compatible off."
+        )
+        yield Problem(field, message)
+
+
 def zero(config: Config) -> Iterator[Problem]:
     """The ZeRO stages that work, and what offloading needs."""
     stage = config.deepspeed.zero_stage
@@ -235,6 +257,7 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     (_STEPS, step_order),
     ((*_STEPS, "sampling.shift", "model.min_timestep_boundary", "model.trainable_models"), step_window),
     (("reward.roll_compatible", "reward.pool", "reward.hinge", "reward.missing_face_penalty"), roll),
+    (("reward.rewards", "reward.roll_compatible"), rewards),
     (("lora.lora_base_model", "model.trainable_models"), lora_base),
     (("lora.lora_target_modules",), lora_targets),
     (

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rewardfl_app.config.section import Names, Section
+from rewardfl_app.config.section import Names, Section, Weights
 from rewardfl_app.config.section import field as _field
 
 Expert = Literal["high_noise", "low_noise"]
@@ -165,6 +165,9 @@ class SamplingConfig(Section):
     )
 
 
+FACE_SIMILARITY = "face_similarity"  # the reward of rewards/identity.py
+
+
 class RewardConfig(Section):
     """The face reward, the divergence penalty and how they add up to the loss."""
 
@@ -180,6 +183,11 @@ class RewardConfig(Section):
         "A second face recogniser (ONNX file or folder) that is never trained on, so that an increase of the reward "
         "can be believed. Empty: no judge is measured, except for `pocket`, which has its own.",
         path="file",
+    )
+    rewards: Weights = _field(
+        FACE_SIMILARITY,
+        "Rewards that add up to R, comma-separated, each with a weight: `face_similarity`, and classes of your own as "
+        "`package.module:ClassName=0.5` (see rewards/protocol.py). A weight of 0 is measured, not trained.",
     )
     reward_weight: float = _field(
         0.1,

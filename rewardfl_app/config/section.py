@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, field_validator
@@ -23,6 +24,35 @@ Names = Annotated[
     tuple[str, ...],
     BeforeValidator(_split_names),
     PlainSerializer(lambda names: ",".join(names), return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+
+
+def _split_weights(value: object) -> object:
+    """'a=1, b=0.5' or {a: 1, b: 0.5} -> (('a', 1.0), ('b', 0.5)); a name alone has the weight 1."""
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    if not isinstance(value, str):
+        return value
+    pairs = []
+    for part in (part.strip() for part in value.split(",") if part.strip()):
+        name, equals, weight = (word.strip() for word in part.partition("="))
+        try:
+            pairs.append((name, float(weight) if equals else 1.0))
+        except ValueError:
+            raise ValueError(f"must be name=weight, but there is {part}") from None
+    return tuple(pairs)
+
+
+def _joined_weights(weights: tuple[tuple[str, float], ...]) -> str:
+    return ",".join(name if weight == 1 else f"{name}={weight:g}" for name, weight in weights)
+
+
+# Names with a weight each: 'a,b=0.5' in YAML and on the page, pairs inside the code.
+Weights = Annotated[
+    tuple[tuple[str, float], ...],
+    BeforeValidator(_split_weights),
+    PlainSerializer(_joined_weights, return_type=str),
     WithJsonSchema({"type": "string"}),
 ]
 

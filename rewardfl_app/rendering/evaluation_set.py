@@ -16,7 +16,7 @@ from rewardfl_app.data import video
 from rewardfl_app.data.dataset import ClipDataset, to_pixels
 from rewardfl_app.rendering.clips import Batch, ClipEncoder, EncodedClip
 from rewardfl_app.rendering.crops import CropSheet
-from rewardfl_app.rendering.scoring import MEASURES, Measurement, Scorer
+from rewardfl_app.rendering.scoring import Measurement, Scorer
 from rewardfl_app.rendering.videos import evaluation_noise, render
 from rewardfl_app.runs import samples
 from rewardfl_app.runs.folder import RunFolder, slug
@@ -57,6 +57,11 @@ class EvaluationSet:
         encoder = ClipEncoder(model, dataset, scorer)
         clips = encoder.encode(mine)
         self.entries = [Entry(i, f"{i:02d}-{slug(clip.name)}", clip) for i, clip in zip(mine, clips, strict=True)]
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what is measured on every video."""
+        return self._scorer.measures
 
     def render(
         self, run: RunFolder, step: int, grid: Grid, go_on: Callable[[int], bool] = lambda done: True
@@ -114,16 +119,16 @@ class EvaluationSet:
         return batches
 
 
-def totals(values: Sequence[Values]) -> list[float]:
-    """Per measure its sum and how many had it, one after the other: what the ranks add up."""
+def totals(values: Sequence[Values], names: Sequence[str]) -> list[float]:
+    """Per measure of these names its sum and how many had it, one after the other: what the ranks add up."""
     numbers: list[float] = []
-    for name in MEASURES:
+    for name in names:
         known = [float(value) for each in values if (value := each[name]) is not None and math.isfinite(value)]
         numbers += [math.fsum(known), float(len(known))]
     return numbers
 
 
-def means(numbers: Sequence[float]) -> Values:
+def means(numbers: Sequence[float], names: Sequence[str]) -> Values:
     """The mean of every measure from summed `totals`; None where nothing had it."""
-    pairs = zip(MEASURES, numbers[::2], numbers[1::2], strict=True)
+    pairs = zip(names, numbers[::2], numbers[1::2], strict=True)
     return {name: total / count if count else None for name, total, count in pairs}

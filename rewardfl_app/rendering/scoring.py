@@ -4,7 +4,7 @@ video."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ from rewardfl_app.data.errors import DataError
 from rewardfl_app.rewards import judge as judging
 from rewardfl_app.rewards.identity import IdentityReward, Reference, RewardResult
 from rewardfl_app.rewards.judge import JudgeReference, JudgeResult
+from rewardfl_app.rewards.mixture import ClipReward, Mixture
 from rewardfl_app.rewards.observation import FrameFaces, Observer
 from rewardfl_app.rewards.pack import load_pack, load_recogniser
+from rewardfl_app.rewards.protocol import RewardedClip
 from rewardfl_app.rewards.recogniser import Recogniser
 from rewardfl_app.rewards.report import faces_report
 
@@ -24,33 +26,47 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import RewardConfig
     from rewardfl_app.data.dataset import Clip
 
+# What is measured on every video, whatever the rewards.
 MEASURES = ("reward", "judge", "motion", "face_rate", "sharpness")
+
+
+def term_measure(name: str) -> str:
+    """The name under which one of several rewards is recorded."""
+    return f"reward/{name}"
 
 
 @dataclass(frozen=True)
 class ClipReference:
-    """The faces of a real clip, as the reward and as the judge know them."""
+    """The faces of a real clip, as the reward and as the judge know them.
+
+    `clip` is what rewards of one's own get to know, None where there are none.
+    """
 
     reward: Reference
     judge: JudgeReference | None
+    clip: RewardedClip | None = None
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Everything measured on one video."""
+    """Everything measured on one video. `own`: the whole reward, where it is more than the face similarity."""
 
     result: RewardResult
     judged: JudgeResult
+    own: ClipReward | None = None
 
     @property
     def values(self) -> dict[str, float | None]:
-        """The measures by name (MEASURES); None where there was nothing to measure."""
+        """The measures by name (see `Scorer.measures`); None where there was nothing to measure."""
+        face_similarity = float(self.result.reward.detach()) if self.result.has_face else None
+        total = float(self.own.total.detach()) if self.own and self.own.counted else None
         return {
-            "reward": float(self.result.reward.detach()) if self.result.has_face else None,
+            "reward": total if self.own else face_similarity,
             "judge": self.judged.judge,
             "motion": self.judged.motion,
             "face_rate": self.result.face_rate,
             "sharpness": self.judged.sharpness,
+            **({term_measure(name): value for name, value in self.own.terms.items()} if self.own else {}),
         }
 
     def report(
@@ -75,11 +91,16 @@ class Scorer:
     def __init__(self, identity: IdentityReward, judge: Recogniser | None, device: torch.device) -> None:
         self._identity = identity
         self._observer = Observer(identity.pack, identity.settings, judge)
+        self._mixture = Mixture(identity.settings.rewards, device)
         self._device = device
+        self.measures: tuple[str, ...] = MEASURES
+        """Names of what is measured on every video."""
+        if not self._mixture.is_faces_alone:
+            self.measures += tuple(term_measure(name) for name in self._mixture.names)
 
     @classmethod
     def load(cls, reward: RewardConfig, device: torch.device | str = "cpu") -> Scorer:
-        """Loads the face pack and the judge a configuration names. Raises PackError."""
+        """Loads the face pack, the judge and the rewards a configuration names. Raises PackError, ConfigError."""
         device = torch.device(device)
         pack = load_pack(Path(reward.reward_model_path or ""), device=device)
         judge = load_recogniser(Path(reward.judge_model_path), device=device) if reward.judge_model_path else None
@@ -95,21 +116,30 @@ class Scorer:
         known = self.reference_of(self.observe(frames), is_clip=True)
         if not known.reward.first_frame_has_face:
             raise DataError(f"Row {clip.row.index}: no face was found in the first frame of {_source(clip)}.")
-        return known
+        if self._mixture.is_faces_alone:
+            return known
+        return replace(known, clip=RewardedClip(clip.row.prompt, clip.first_frame, clip.row.video))
 
     def has_face(self, first_frames: Tensor) -> list[bool]:
         """Whether each of the first frames [N, 3, H, W] shows a face."""
         return [len(faces) > 0 for faces in self._observer.detect(first_frames.to(self._device))]
 
-    def rewards(self, video: Tensor, references: Sequence[ClipReference]) -> list[RewardResult]:
+    def rewards(self, video: Tensor, references: Sequence[ClipReference]) -> list[ClipReward]:
         """The rewards of a batch [B, 3, T, H, W] in about [-1, 1], with gradients to the pixels."""
-        return self._identity.score_batch(video, [reference.reward for reference in references])
+        faces = self._identity.score_batch(video, [reference.reward for reference in references])
+        return self._mixture.combine(video, faces, [reference.clip for reference in references])
 
     def measure(self, video: Tensor, references: Sequence[ClipReference]) -> list[Measurement]:
         """Everything measured on each video of a batch [B, 3, T, H, W]; pixels beyond [-1, 1] are clamped."""
+        video = video.to(self._device).clamp(-1, 1)
         frames = video.transpose(1, 2)
         seen, length = self.observe(frames.reshape(-1, *frames.shape[2:])), frames.shape[1]
-        return [self.measure_seen(seen[n * length : (n + 1) * length], known) for n, known in enumerate(references)]
+        measured = [self.measure_seen(seen[n * length : (n + 1) * length], r) for n, r in enumerate(references)]
+        if self._mixture.is_faces_alone:
+            return measured
+        with torch.no_grad():
+            own = self._mixture.combine(video, [m.result for m in measured], [known.clip for known in references])
+        return [replace(one, own=reward) for one, reward in zip(measured, own, strict=True)]
 
     def observe(self, frames: Tensor) -> list[FrameFaces]:
         """What is seen in frames [n, 3, H, W], RGB in [-1, 1] or uint8; a video may be given chunk after chunk."""

@@ -90,7 +90,8 @@ class Evaluation:
             values = self._videos.render(self._run, step, self._grid, go_on)
         if values is None:
             return None
-        return evaluation_set.means(self._ranks.sum(evaluation_set.totals(values)))
+        names = self._videos.measures
+        return evaluation_set.means(self._ranks.sum(evaluation_set.totals(values, names)), names)
 
     def _count(self) -> int:
         return len(self._videos.entries)

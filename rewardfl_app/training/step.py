@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from rewardfl_app.config import schedule
+from rewardfl_app.config.schema import FACE_SIMILARITY
 from rewardfl_app.models import lora, sampling, vae_sequence
 from rewardfl_app.rendering.clips import Batch
+from rewardfl_app.rendering.scoring import term_measure
 from rewardfl_app.rendering.videos import ANCHOR_NOISE, TRAINING_NOISE
 from rewardfl_app.training import gradients, losses
 
@@ -37,21 +39,8 @@ class Samples:
     slots: tuple[tuple[int, ...], ...]
 
 
-@dataclass
-class _Sums:
-    """Sums over samples, added up over batches and ranks: [B]-wise values summed, and counts."""
-
-    samples: float = 0.0
-    loss: float = 0.0
-    reward: float = 0.0
-    with_face: float = 0.0
-    face_rate: float = 0.0
-    kl: float = 0.0
-    anchor: float = 0.0
-    not_finite: float = 0.0
-
-    def values(self) -> list[float]:
-        return list(vars(self).values())
+# What is summed over samples, batches and ranks.
+_SUMS = ("samples", "loss", "reward", "counted", "face_rate", "kl", "anchor", "not_finite")
 
 
 class TrainingStep:
@@ -69,6 +58,9 @@ class TrainingStep:
         experts = self.plan.grid.experts
         self._prefix = next(i for i, expert in enumerate(experts) if expert in self._trained)
         self._kept_prefix: tuple[int, list[Tensor]] | None = None
+        rewards = [name for name, _ in config.reward.rewards]
+        # Several rewards are recorded one by one, too.
+        self._terms = [] if rewards == [FACE_SIMILARITY] else rewards
 
     def update(self, samples: Samples, step: int, learning_rate: float) -> dict[str, float | None]:
         """Makes update number `step`; returns loss, reward, kl, grad_norm, face_rate (and anchor), averaged over all
@@ -81,13 +73,13 @@ class TrainingStep:
         self._engine.begin_update(per_batch * len(samples.batches))
         scale = 1.0 / len(samples.batches)
         prefixes = self._prefixes(samples)
-        sums = _Sums()
+        names = [*_SUMS, *(key for name in self._terms for key in (term_measure(name), _count_of(name)))]
+        sums = dict.fromkeys(names, 0.0)
         for batch, slots, prefix in zip(samples.batches, samples.slots, prefixes, strict=True):
             if with_anchor:
                 self._anchor(batch, slots, step, scale, sums)
             self._reward(batch, prefix, scale, sums)
-        names = list(vars(sums))
-        total = dict(zip(names, self._ranks.sum(sums.values()), strict=True))
+        total = dict(zip(names, self._ranks.sum(list(sums.values())), strict=True))
         if total["not_finite"] or not math.isfinite(total["loss"]):
             self._engine.discard()
             raise NonFiniteLoss(f"The loss became infinite or not a number at step {step}.")
@@ -97,11 +89,14 @@ class TrainingStep:
         count = total["samples"]
         record: dict[str, float | None] = {
             "loss": total["loss"] / count,
-            "reward": total["reward"] / total["with_face"] if total["with_face"] else None,
+            "reward": total["reward"] / total["counted"] if total["counted"] else None,
             "kl": total["kl"] / count if self.plan.kl_steps else None,
             "grad_norm": norm,
             "face_rate": total["face_rate"] / count,
         }
+        for name in self._terms:
+            scored = total[_count_of(name)]
+            record[term_measure(name)] = total[term_measure(name)] / scored if scored else None
         if with_anchor:
             record["anchor"] = total["anchor"] / count
         return record
@@ -121,7 +116,7 @@ class TrainingStep:
         self._kept_prefix = (samples.batch, prefixes) if self._config.train.num_train_epochs > 1 else None
         return prefixes
 
-    def _reward(self, batch: Batch, start: Tensor, scale: float, sums: _Sums) -> None:
+    def _reward(self, batch: Batch, start: Tensor, scale: float, sums: dict[str, float]) -> None:
         """Sampling, reward and KL of one batch, with their backward passes."""
         plan, backward = self.plan, self._engine.backward
         velocity = sampling.velocities(self._model.experts, plan.grid, batch.text, batch.condition)
@@ -135,12 +130,12 @@ class TrainingStep:
         adjoint, reward_loss, sums_of_reward = self._score(batch, forward.final, scale)
         kl = gradients.pull_back(velocity, reference, forward, adjoint, plan, backward, scale=scale)
         loss = reward_loss + plan.kl_weight * kl.cpu()
-        sums.samples += len(batch.clips)
-        sums.loss += float(loss.sum())
-        sums.kl += float(kl.sum())
-        sums.not_finite += float(not (torch.isfinite(loss).all() and torch.isfinite(adjoint).all()))
+        sums["samples"] += len(batch.clips)
+        sums["loss"] += float(loss.sum())
+        sums["kl"] += float(kl.sum())
+        sums["not_finite"] += float(not (torch.isfinite(loss).all() and torch.isfinite(adjoint).all()))
         for name, value in sums_of_reward.items():
-            setattr(sums, name, getattr(sums, name) + value)
+            sums[name] += value
 
     def _score(self, batch: Batch, latents: Tensor, scale: float) -> tuple[Tensor, Tensor, dict[str, float]]:
         """dL/dx_N of the batch's mean reward loss times scale, the loss of each sample [B], and sums for the record.
@@ -153,8 +148,8 @@ class TrainingStep:
             frames = vae_sequence.decode(self._model.vae, final)
             references = [clip.reference for clip in batch.clips]
             results = self._scorer.rewards(frames, [known for known in references if known is not None])
-            rewards = torch.stack([result.reward for result in results])
-            counted = torch.tensor([float(result.has_face) for result in results], device=rewards.device)
+            rewards = torch.stack([result.total for result in results])
+            counted = torch.tensor([float(result.counted) for result in results], device=rewards.device)
             loss = losses.reward_loss(
                 rewards, weight=reward.reward_weight, mean=reward.reward_mean, std=reward.reward_std
             )
@@ -162,12 +157,16 @@ class TrainingStep:
             (adjoint,) = torch.autograd.grad(scale * loss.mean(), final)
         sums = {
             "reward": float((rewards.detach() * counted).sum()),
-            "with_face": float(counted.sum()),
-            "face_rate": float(sum(result.face_rate for result in results)),
+            "counted": float(counted.sum()),
+            "face_rate": float(sum(result.faces.face_rate for result in results)),
         }
+        for name in self._terms:
+            known_values = [value for result in results if (value := result.terms[name]) is not None]
+            sums[term_measure(name)] = sum(known_values)
+            sums[_count_of(name)] = float(len(known_values))
         return adjoint, loss.detach().cpu(), sums
 
-    def _anchor(self, batch: Batch, slots: Sequence[int], step: int, scale: float, sums: _Sums) -> None:
+    def _anchor(self, batch: Batch, slots: Sequence[int], step: int, scale: float, sums: dict[str, float]) -> None:
         """Flow matching on the batch's real clips, at a step of the trained experts drawn per sample."""
         grid = self.plan.grid
         steps = [i for i, expert in enumerate(grid.experts) if expert in self._trained]
@@ -193,6 +192,10 @@ class TrainingStep:
             weight = self._config.reward.anchor_weight
             self._engine.backward(scale * weight * values.mean())
         total = float(values.detach().sum())
-        sums.anchor += total
-        sums.loss += weight * total
-        sums.not_finite += float(not math.isfinite(total))
+        sums["anchor"] += total
+        sums["loss"] += weight * total
+        sums["not_finite"] += float(not math.isfinite(total))
+
+
+def _count_of(name: str) -> str:
+    return f"counted/{name}"

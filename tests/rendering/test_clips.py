@@ -15,6 +15,7 @@ from rewardfl_app.models.sampling import Grid
 from rewardfl_app.rendering import clips, evaluation_set
 from rewardfl_app.rendering.clips import Batch, ClipEncoder
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
+from rewardfl_app.rendering.scoring import MEASURES
 from rewardfl_app.runs import samples
 from rewardfl_app.runs.folder import RunFolder
 
@@ -81,8 +82,11 @@ def test_evaluation_does_not_depend_on_how_it_is_shared_out(
     together = whole.render(run, 1, grid) or []
     shares = [EvaluationSet(model, scorer, dataset, config, rank=rank, size=2) for rank in range(2)]
     parts = [share.render(run, 2, grid) or [] for share in shares]
-    summed = [sum(each) for each in zip(*(evaluation_set.totals(part) for part in parts), strict=True)]
-    alone, shared = evaluation_set.means(evaluation_set.totals(together)), evaluation_set.means(summed)
+    summed = [sum(each) for each in zip(*(evaluation_set.totals(part, MEASURES) for part in parts), strict=True)]
+    alone, shared = (
+        evaluation_set.means(evaluation_set.totals(together, MEASURES), MEASURES),
+        evaluation_set.means(summed, MEASURES),
+    )
     assert alone["reward"] == pytest.approx(shared["reward"], rel=1e-5)
     assert alone["judge"] is None
     assert len(samples.list_samples(run)[2]) == 3

@@ -48,8 +48,9 @@ def test_rewards_reach_the_pixels_of_their_own_clip(scorer: Scorer) -> None:
     known = scorer.reference(clip(person(RED)))
     video = torch.stack([person((0.7, 0.1, -0.2)), torch.zeros_like(person(RED))]).transpose(1, 2).requires_grad_(True)
     found, empty = scorer.rewards(video, [known, known])
-    assert found.has_face and not empty.has_face
-    (gradient,) = torch.autograd.grad(found.reward + empty.reward, video)
+    assert found.counted and found.faces.has_face and not empty.counted and not empty.faces.has_face
+    assert empty.terms == {"face_similarity": None}
+    (gradient,) = torch.autograd.grad(found.total + empty.total, video)
     assert gradient[0, :, 1:].abs().max() > 0
     assert gradient[0, :, 0].abs().max() == 0, "frame 0 is given, it cannot be improved"
     assert gradient[1].abs().max() == 0
