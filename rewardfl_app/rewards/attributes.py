@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rewardfl_app.rewards import onnx_session
 from rewardfl_app.rewards.onnx_graph import OnnxGraph, PackError
+from rewardfl_app.rewards.onnx_session import OnnxSession
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ TASKS = (LANDMARKS_2D, LANDMARKS_3D, AGE_AND_SEX)  # insightface's own names
 
 _AROUND = 1.5  # side of the crop, in longer sides of the box
 _FACES_AT_ONCE = 32
+_FACES_OF_A_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class AttributeNetwork(nn.Module):
         ) or "bn_data" in names[:3]
         self.mean, self.std = (0.0, 1.0) if inside else (127.5, 128.0)
         self._one_by_one = shape[0] == 1
+        self._session = OnnxSession(graph.path)
         values = self._try_out()
         if self.size == 96:
             self.task = AGE_AND_SEX if values == 3 else f"attribute_{values}"
@@ -75,6 +79,12 @@ class AttributeNetwork(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         """Raw outputs [M, values] of RGB crops [M, 3, size, size] in levels 0..255."""
         inputs = ((crops - self.mean) / self.std).to(next(self.graph.buffers()))
+        if not onnx_session.is_enough(self):
+            return self._in_torch(inputs)
+        parts = self._session.run(inputs, 1 if self._one_by_one else _FACES_OF_A_WORKER)
+        return torch.cat([torch.from_numpy(outputs[0]).flatten(1) for outputs in parts])
+
+    def _in_torch(self, inputs: Tensor) -> Tensor:
         if not self._one_by_one:
             return self.graph(inputs)[0].flatten(1)
         mapped: Tensor = torch.vmap(lambda one: self.graph(one[None])[0].flatten())(inputs)
@@ -84,10 +94,10 @@ class AttributeNetwork(nn.Module):
     def _try_out(self) -> int:
         blank = torch.zeros(2, 3, self.size, self.size)
         try:
-            values = self(blank)
+            values = self._in_torch(blank)
             if values.shape[0] != 2 and not self._one_by_one:  # a free batch in name, fixed shapes inside
                 self._one_by_one = True
-                values = self(blank)
+                values = self._in_torch(blank)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             raise PackError(
                 f"{self.graph.path}: the graph does not run on {self.size}-pixel crops ({error})"
@@ -109,7 +119,7 @@ class Attributes(nn.Module):
 
     @torch.no_grad()
     def measure(self, frames: Tensor, frame_index: Tensor, boxes: Tensor) -> list[FaceAttributes]:
-        """Each of M faces of frames [n, 3, H, W], RGB in [-1, 1].
+        """Each of M faces of frames [n, 3, H, W], RGB in [-1, 1] or uint8.
 
         `frame_index` [M] says which frame a face is in, `boxes` [M, 4 or more] are x0, y0, x1, y1 in pixels of it.
         """
@@ -168,8 +178,9 @@ def upright_crops(frames: Tensor, frame_index: Tensor, boxes: Tensor, size: int)
             weight = weight.masked_fill((at < 0) | (at >= limit), 0.0).to(device)
             at = torch.minimum(at.clamp_min(0), limit - 1).to(device)
             pixels = frames[index[:, None, None], :, at[:, 1, :, None], at[:, 0, None, :]]
-            levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round()
-            crop += levels * (weight[:, 1, :, None] * weight[:, 0, None, :])[..., None]
+            if frames.dtype != torch.uint8:
+                pixels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round()
+            crop += pixels * (weight[:, 1, :, None] * weight[:, 0, None, :])[..., None]
     return crop.round().permute(0, 3, 1, 2).contiguous(), scale, offset
 
 

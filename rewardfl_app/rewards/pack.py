@@ -92,6 +92,7 @@ def _attribute_network(path: Path, model: onnx.ModelProto) -> AttributeNetwork |
 
 
 def onnx_files(folder: Path) -> list[Path]:
+    """The ONNX files of a folder by name; `PackError` says why there are none."""
     if not folder.exists():
         raise PackError(f"{folder}: no such folder")
     if not folder.is_dir():

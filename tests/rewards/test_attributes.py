@@ -18,7 +18,7 @@ from insightface.app.common import Face
 from onnx import helper
 from torch import Tensor
 
-from rewardfl_app.rewards import attributes
+from rewardfl_app.rewards import attributes, onnx_session
 from rewardfl_app.rewards.attributes import Attributes, head_pose, upright_crops
 from rewardfl_app.rewards.pack import load_pack
 
@@ -60,8 +60,7 @@ def _attributes(folder: Path) -> Attributes:
     return found
 
 
-def _insightface(folder: Path, frame: np.ndarray, box: np.ndarray) -> Any:
-    app = FaceAnalysis(name=str(folder), providers=["CPUExecutionProvider"])
+def _insightface(app: FaceAnalysis, frame: np.ndarray, box: np.ndarray) -> Any:
     face = Face(bbox=box)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -71,8 +70,12 @@ def _insightface(folder: Path, frame: np.ndarray, box: np.ndarray) -> Any:
     return face
 
 
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("kind", ["plain", "normalises", "fixed_batch"])
-def test_attributes_equal_insightface(full_pack: Path, tmp_path: Path, kind: str) -> None:
+def test_attributes_equal_insightface(
+    full_pack: Path, tmp_path: Path, kind: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_session, "is_enough", lambda module: engine == "onnxruntime")
     folder = full_pack
     if kind != "plain":
         folder = pack_folder(tmp_path / "pack")
@@ -80,8 +83,9 @@ def test_attributes_equal_insightface(full_pack: Path, tmp_path: Path, kind: str
     frames, (index, boxes) = _frames(), _faces()
     measured = _attributes(folder).measure(_tensor(frames), index, boxes)
     assert len(measured) == len(boxes)
+    app = FaceAnalysis(name=str(folder), providers=["CPUExecutionProvider"])
     for n, box, ours in zip(index.tolist(), boxes.numpy(), measured, strict=True):
-        theirs, size = _insightface(folder, frames[n], box[:4]), float((box[2:4] - box[:2]).max())
+        theirs, size = _insightface(app, frames[n], box[:4]), float((box[2:4] - box[:2]).max())
         assert ours.landmarks_106 is not None and ours.landmarks_106.shape == (106, 2)
         np.testing.assert_allclose(ours.landmarks_106.numpy(), theirs.landmark_2d_106, atol=1e-4 * size)
         if kind != "plain":
@@ -173,15 +177,17 @@ def test_pose_of_a_turned_head() -> None:
         np.testing.assert_allclose(head_pose(seen[None], mean_face)[0], (pitch, yaw, roll), atol=1e-6)
 
 
-def test_no_face_and_half_precision_frames(full_pack: Path) -> None:
+def test_no_face_and_frames_of_other_types(full_pack: Path) -> None:
     found = _attributes(full_pack)
     index, boxes = _faces()
     frames = _tensor(_frames())
     assert found.measure(frames, index[:0], boxes[:0]) == []
     plain = found.measure(frames, index, boxes)[0]
     half = found.measure(frames.bfloat16(), index, boxes)[0]
+    levels = found.measure(torch.from_numpy(_frames()).permute(0, 3, 1, 2), index, boxes)[0]
     assert plain.landmarks_106 is not None and half.landmarks_106 is not None
     assert float((plain.landmarks_106 - half.landmarks_106).abs().max()) < 2
+    assert levels.landmarks_106 is not None and torch.equal(plain.landmarks_106, levels.landmarks_106)
 
 
 def test_many_faces_are_measured_in_parts(full_pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
