@@ -95,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gradio_start.load()
     from rewardfl_app.ui import theme
     from rewardfl_app.ui.app import build_app, prepare_embedded_clips
+    from rewardfl_app.ui.uploads import LARGEST_MB
 
     prepare_embedded_clips(runs_dir)
     app = build_app(runs_dir)
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         footer_links=[],
         quiet=True,
         ssr_mode=False,
-        max_file_size="1mb",
+        max_file_size=f"{LARGEST_MB}mb",
         prevent_thread_lock=True,
     )
     address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"

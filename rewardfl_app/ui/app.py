@@ -1,4 +1,4 @@
-"""The app: header, the three pages, and the one timer that follows the run folder."""
+"""The app: header, the four pages, and the one timer that follows the run folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from rewardfl_app.runs.control import Kind
-from rewardfl_app.ui import compare_page, header, monitor_page, train_page
+from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, train_page
 from rewardfl_app.ui.dataset_view import embedded_clips
 from rewardfl_app.ui.session import PARTS, Session
 
@@ -34,9 +34,11 @@ def build_app(runs_dir: Path) -> gr.Blocks:
                 train = train_page.build_page(runs_dir)
             with gr.Tab("Monitor", id="monitor", render_children=True):
                 monitor = monitor_page.build()
+            with gr.Tab("Faces", id="faces", render_children=True):
+                faces = faces_page.build(runs_dir)
             with gr.Tab("Compare", id="compare", render_children=True):
                 compare = compare_page.build(runs_dir)
-        parts = [bar, monitor.top, monitor.curves, monitor.sample, monitor.activity, compare]
+        parts = [bar, monitor.top, monitor.curves, monitor.sample, monitor.activity, faces, compare]
         timer = gr.Timer(TICK_SECONDS)
         follow = [session_state, *parts]
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
@@ -74,9 +76,16 @@ def build_app(runs_dir: Path) -> gr.Blocks:
             session.say(monitor_page.resume(session.run))
             return session, *session.update()
 
+        def missed(session: Session | None, seen: dict[str, Any] | None) -> tuple[Any, ...]:
+            if session is None:
+                return opened(seen)
+            session.forget("faces")
+            return gr.skip(), *session.update()
+
         blocks.load(opened, preferences, follow, **quiet)
         timer.tick(tick, [session_state, preferences], follow, **quiet)
         bar.choose(chosen, session_state, [preferences, *follow], **quiet)
+        faces.missed(missed, [session_state, preferences], follow, **quiet)
         train.started(started, session_state, [pages, preferences, *follow], **quiet)
         bar.stop(requested("stop_and_save"), session_state, follow, **quiet)
         bar.stop_now(requested("stop_now"), session_state, follow, **quiet)

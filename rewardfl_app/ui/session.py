@@ -10,11 +10,12 @@ import gradio as gr
 
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.registry import list_runs
-from rewardfl_app.ui import compare_page, header, monitor_page
+from rewardfl_app.supervisor.face_jobs import JobList
+from rewardfl_app.ui import compare_page, faces_page, header, monitor_page
 from rewardfl_app.ui.run_view import Changed, RunView
 
 # The components a tick may change, in the order of its outputs.
-PARTS = ("header", "top", "curves", "sample", "activity", "compare")
+PARTS = ("header", "top", "curves", "sample", "activity", "faces", "compare")
 
 
 class Session:
@@ -23,6 +24,7 @@ class Session:
     def __init__(self, runs_dir: Path, wanted: str | None = None) -> None:
         self._runs_dir = runs_dir
         self._runs = header.RunList(runs_dir)
+        self._jobs = JobList(runs_dir)
         self._wanted = wanted
         self._view: RunView | None = None
         self._sent: dict[str, Any] = {}
@@ -45,6 +47,11 @@ class Session:
         with self._lock:
             self._notice = notice
             self._receipts = len(self._view.receipts) if self._view else 0
+
+    def forget(self, part: str) -> None:
+        """Send a part again at the next update: the page says that it has not got it."""
+        with self._lock:
+            self._sent.pop(part, None)
 
     def update(self) -> tuple[Any, ...]:
         """New values of PARTS, `gr.skip()` where nothing changed."""
@@ -72,6 +79,7 @@ class Session:
             "curves": monitor_page.charts_payload(view) if metrics or changed.events else None,
             "sample": monitor_page.sample_payload(view, self._runs_dir) if changed.samples else None,
             "activity": monitor_page.activity_payload(view) if changed.events or changed.log else None,
+            "faces": faces_page.page_payload(view, self._jobs.jobs()),
             "compare": compare_page.page_payload(view) if changed.samples or state else None,
         }
 

@@ -80,7 +80,7 @@ def theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheet of the whole page."""
-    return "\n".join(asset(name) for name in ("page.css", "train.css", "monitor.css", "compare.css"))
+    return "\n".join(asset(name) for name in ("page.css", "train.css", "monitor.css", "compare.css", "faces.css"))
 
 
 def head() -> str:

@@ -10,7 +10,8 @@ window.RFL.similarityOf = window.RFL.similarityOf || ((frame) => {
   return known.length ? Math.max(...known.map(face => face.similarity)) : null;
 });
 
-window.RFL.drawFaces = window.RFL.drawFaces || ((canvas, faces, frameIndex, role, show) => {
+/* Boxes over a picture of `size` {width, height}. `style` gives each face its colour, label, landmarks or not, and whether it stands back. */
+window.RFL.paintBoxes = window.RFL.paintBoxes || ((canvas, size, faces, style) => {
   const ratio = window.devicePixelRatio || 1;
   const width = canvas.clientWidth, height = canvas.clientHeight;
   if (!width || !height) return;
@@ -19,40 +20,48 @@ window.RFL.drawFaces = window.RFL.drawFaces || ((canvas, faces, frameIndex, role
   const pen = canvas.getContext("2d");
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
-  if (!show || !faces || !faces.frames || !faces.width) return;
-  const frame = faces.frames.find(f => f.frame === frameIndex) || faces.frames[frameIndex];
-  const scale = Math.min(width / faces.width, height / faces.height);
-  const left = (width - faces.width * scale) / 2, top = (height - faces.height * scale) / 2;
-  const shown = (frame && frame.faces) || [];
+  if (!faces || !size.width) return;
+  const scale = Math.min(width / size.width, height / size.height);
+  const left = (width - size.width * scale) / 2, top = (height - size.height * scale) / 2;
   pen.font = "600 12px ui-sans-serif, system-ui, sans-serif";
-  if (!shown.length) {
-    label(pen, 8, 8, "no face", "rgba(180,83,9,.92)");
+  if (!faces.length) {
+    if (style.none) label(8, 8, style.none, "rgba(180,83,9,.92)");
     return;
   }
-  const stroke = RFL.color(role);
-  for (const face of shown) {
+  for (const face of faces) {
     const [x0, y0, x1, y1] = face.bbox.map((v, i) => v * scale + (i % 2 ? top : left));
+    const stroke = style.color(face);
+    pen.globalAlpha = style.back && style.back(face) ? 0.4 : 1;
     pen.lineWidth = 2;
     pen.strokeStyle = stroke;
     pen.beginPath();
     pen.roundRect(x0, y0, x1 - x0, y1 - y0, 6);
     pen.stroke();
     pen.fillStyle = "#fff";
-    for (const [x, y] of face.landmarks || []) {
+    for (const [x, y] of (style.landmarks && face.landmarks) || []) {
       pen.beginPath();
       pen.arc(x * scale + left, y * scale + top, 1.8, 0, 7);
       pen.fill();
     }
-    if (Number.isFinite(face.similarity)) label(pen, x0, Math.max(2, y0 - 20), face.similarity.toFixed(2), stroke);
+    const text = style.text(face);
+    if (text) label(x0, Math.max(2, y0 - 20), text, stroke);
   }
+  pen.globalAlpha = 1;
 
-  function label(pen, x, y, text, background) {
+  function label(x, y, text, background) {
     const wide = pen.measureText(text).width + 10;
     pen.fillStyle = background;
     pen.beginPath();
-    pen.roundRect(x, y, wide, 17, 4);
+    pen.roundRect(Math.max(0, Math.min(x, width - wide)), y, wide, 17, 4);
     pen.fill();
     pen.fillStyle = "#fff";
-    pen.fillText(text, x + 5, y + 12.5);
+    pen.fillText(text, Math.max(0, Math.min(x, width - wide)) + 5, y + 12.5);
   }
+});
+
+window.RFL.drawFaces = window.RFL.drawFaces || ((canvas, faces, frameIndex, role, show) => {
+  const frame = show && faces && faces.frames && (faces.frames.find(f => f.frame === frameIndex) || faces.frames[frameIndex]);
+  const stroke = RFL.color(role);
+  RFL.paintBoxes(canvas, faces || {}, show && faces && faces.frames ? (frame && frame.faces) || [] : null,
+    {color: () => stroke, text: face => Number.isFinite(face.similarity) ? face.similarity.toFixed(2) : "", landmarks: true, none: "no face"});
 });

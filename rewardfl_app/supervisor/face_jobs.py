@@ -1,0 +1,305 @@
+"""Scoring a video beside the runs: a detached child process per job, and all that is known of it in its folder.
+
+RUNS_DIR/.faces/ID/ holds request.json (what the child is asked), job.json (what the page says of it), process.json,
+status.json (the child's own account), log.txt and the scored files. A folder is a job exactly when it has process.json.
+The newest are kept; what a job made for a sample of a run (its heat map) lies with the sample.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shlex
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rewardfl_app.config.schema import RewardConfig
+from rewardfl_app.runs.folder import RunError
+from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
+from rewardfl_app.supervisor import process
+from rewardfl_app.supervisor.command import PACKAGE_ROOT, inference_command, package_environment
+
+FOLDER = ".faces"
+KEPT = 20
+MOST_RUNNING = 3
+SCORER_VARIABLE = "REWARDFL_SCORER"
+FINISHED = frozenset({"done", "failed", "cancelled"})
+GRACE_SECONDS = 5.0
+
+Kind = Literal["score", "heat"]
+_ID = re.compile(r"\d{8}-\d{6}-\d{3}-[0-9a-f]{4}")
+_ERROR_LINE = re.compile(r"^error: (.+)$", re.MULTILINE)
+_EXCEPTION_LINE = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)\b.*)$", re.MULTILINE)
+_LOG_BYTES = 16_000
+
+
+class FaceJobError(RunError):
+    """A job cannot be started; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class FaceJob:
+    """One job as it stands. `state` is starting, scoring, done, failed or cancelled; `done` of `total` frames.
+
+    `target` is the folder the files go to: the job's own, or for a heat map that of the scored video. `about` is what
+    the page asked to be remembered.
+    """
+
+    folder: Path
+    kind: Kind
+    title: str
+    created: float
+    target: Path
+    about: Mapping[str, Any]
+    state: str
+    done: int
+    total: int | None
+    message: str
+
+    @property
+    def id(self) -> str:
+        """The job's id: the name of its folder."""
+        return self.folder.name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in FINISHED
+
+
+def score(
+    runs_dir: Path,
+    video: Path,
+    reward: RewardConfig,
+    title: str,
+    reference: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> FaceJob:
+    """Score a video against `reference` (image or video; None: its own first frame), from copies in the job's folder.
+
+    Raises FaceJobError when too many jobs are running or the folder cannot be written.
+    """
+    with _prepared(runs_dir) as folder:
+        # Fixed names: nothing of a file's own name reaches the file system.
+        copied = {"video": _copy(video, folder / "input"), "reference": None}
+        if reference is not None:
+            copied["reference"] = _copy(reference, folder / "reference_input")
+        request = {**copied, "out": folder, "write": ["video", "faces", "crops"], "check_insightface": False}
+        return _start(folder, "score", title, folder, request, reward, about or {})
+
+
+def heat_map(
+    runs_dir: Path, target: Path, reference: Path | None, reward: RewardConfig, about: Mapping[str, Any] | None = None
+) -> FaceJob:
+    """Write heat.mp4 and heat.json into `target`, the folder of a scored video; a job that does so already is returned.
+
+    Raises FaceJobError.
+    """
+    target = target.resolve()
+    same = (job for job in list_jobs(runs_dir) if job.kind == "heat" and job.target == target and not job.is_finished)
+    if (going_on := next(same, None)) is not None:
+        return going_on
+    with _prepared(runs_dir) as folder:
+        request = {"video": target / "video.mp4", "reference": reference, "out": target, "write": ["heat"]}
+        return _start(folder, "heat", target.name, target, request, reward, about or {})
+
+
+def list_jobs(runs_dir: Path) -> list[FaceJob]:
+    """Every job, newest first."""
+    return [job for name in _names(runs_dir / FOLDER) if (job := look(runs_dir / FOLDER / name)) is not None]
+
+
+def find(runs_dir: Path, job_id: str) -> FaceJob | None:
+    """The job of this id, None when there is none."""
+    return look(runs_dir / FOLDER / job_id) if _ID.fullmatch(job_id) else None
+
+
+def look(folder: Path) -> FaceJob | None:
+    """The job in this folder as its files and its process tell; None when the folder is no job."""
+    about, record = read_json(folder / "job.json"), read_json(folder / "process.json")
+    if about is None or record is None:
+        return None
+    status = read_json(folder / "status.json") or {}
+    if status.get("state") not in FINISHED and process.on_this_machine(record) and not process.is_running(record):
+        status = read_json(folder / "status.json") or {}  # it may have finished since
+        if status.get("state") not in FINISHED:
+            status = {**status, "state": "failed", "message": _account(folder / "log.txt")}
+    done, total = status.get("done"), status.get("total")
+    return FaceJob(
+        folder=folder,
+        kind="heat" if about.get("kind") == "heat" else "score",
+        title=str(about.get("title") or folder.name),
+        created=float(about.get("created") or 0),
+        target=Path(str(about.get("target") or folder)),
+        about=about.get("about") or {},
+        state=str(status.get("state") or "starting"),
+        done=done if isinstance(done, int) else 0,
+        total=total if isinstance(total, int) else None,
+        message=_in_their_words(str(status.get("message") or ""), folder, about),
+    )
+
+
+def _in_their_words(message: str, folder: Path, about: Mapping[str, Any]) -> str:
+    """The child's sentence with the person's own file names in place of the copies' paths."""
+    reference = str((about.get("about") or {}).get("reference") or "the reference")
+    copied = re.escape(str(folder)) + r"/"
+    message = re.sub(copied + r"reference_input\.\w+", lambda _: reference, message)
+    return re.sub(copied + r"input\.\w+", lambda _: str(about.get("title") or "the video"), message)
+
+
+def cancel(job: FaceJob) -> None:
+    """End the job's processes; what was written so far stays. A job that is finished is left as it is."""
+    record = read_json(job.folder / "process.json")
+    if job.is_finished or record is None:
+        return
+    process.end_session(record, GRACE_SECONDS)
+    status = {"state": "cancelled", "done": job.done, "total": job.total, "message": "Cancelled."}
+    if (read_json(job.folder / "status.json") or {}).get("state") != "done":
+        write_json_atomic(job.folder / "status.json", status)
+
+
+def delete(job: FaceJob) -> None:
+    """Remove the folder of a job, ending it first. Raises OSError."""
+    cancel(job)
+    shutil.rmtree(job.folder)
+
+
+class JobList:
+    """The jobs for a page that asks every second: those that are finished are read once."""
+
+    def __init__(self, runs_dir: Path) -> None:
+        self._folder = runs_dir / FOLDER
+        self._finished: dict[str, FaceJob] = {}
+
+    def jobs(self) -> list[FaceJob]:
+        """Every job, newest first."""
+        names = _names(self._folder)
+        self._finished = {name: job for name, job in self._finished.items() if name in set(names)}
+        found = []
+        for name in names:
+            job = self._finished.get(name) or look(self._folder / name)
+            if job is None:
+                continue
+            if job.is_finished:
+                self._finished[name] = job
+            found.append(job)
+        return found
+
+
+@contextlib.contextmanager
+def _prepared(runs_dir: Path) -> Iterator[Path]:
+    """A fresh job folder, after what is too old was removed; one start at a time, also from another process."""
+    root = runs_dir.absolute() / FOLDER
+    folder: Path | None = None
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with open(root / ".lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _refuse_crowd(list_jobs(runs_dir))
+            _prune(root)
+            folder = root / _new_id()
+            folder.mkdir()
+            yield folder
+    except OSError as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise FaceJobError(f"The video cannot be put into {root} ({reason}): free space there.") from error
+
+
+def _start(
+    folder: Path,
+    kind: Kind,
+    title: str,
+    target: Path,
+    request: Mapping[str, Any],
+    reward: RewardConfig,
+    about: Mapping[str, Any],
+) -> FaceJob:
+    path = folder / "request.json"
+    content = {**request, "reward": reward.model_dump(mode="json"), "status": folder / "status.json"}
+    write_json_atomic(path, content)
+    described = {"kind": kind, "title": title, "created": time.time(), "target": target, "about": about}
+    write_json_atomic(folder / "job.json", described)
+    write_json_atomic(folder / "status.json", {"state": "starting", "done": 0, "total": None, "message": ""})
+    command = _command(path)
+    pid = process.start_detached(command, folder / "log.txt", PACKAGE_ROOT, package_environment())
+    write_json_atomic(folder / "process.json", process.describe(pid, command, role="scorer", started=time.time()))
+    job = look(folder)
+    assert job is not None
+    return job
+
+
+def _command(request: Path) -> Sequence[str]:
+    """The child; REWARDFL_SCORER holds another command to run instead, as REWARDFL_TRAINER does for training."""
+    stand_in = os.environ.get(SCORER_VARIABLE)
+    if stand_in:
+        return [*shlex.split(stand_in), "--request", str(request)]
+    return inference_command("score", "--request", str(request))
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target = target.with_suffix(source.suffix.lower())
+    shutil.copyfile(source, target)
+    return target
+
+
+def _refuse_crowd(jobs: Sequence[FaceJob]) -> None:
+    running = sum(not job.is_finished for job in jobs)
+    if running >= MOST_RUNNING:
+        raise FaceJobError(f"{running} videos are being worked on already: wait for one of them, or cancel it.")
+
+
+def _prune(root: Path) -> None:
+    """Remove the oldest finished jobs of each kind so that with a new one KEPT stay, and folders that never started."""
+    count = {"score": 0, "heat": 0}
+    for name in _names(root):
+        job = look(root / name)
+        if job is None:
+            shutil.rmtree(root / name, ignore_errors=True)
+            continue
+        count[job.kind] += 1
+        if job.is_finished and count[job.kind] >= KEPT:
+            shutil.rmtree(root / name, ignore_errors=True)
+
+
+def _names(root: Path) -> list[str]:
+    try:
+        return sorted((entry.name for entry in os.scandir(root) if _ID.fullmatch(entry.name)), reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+_NAMING = threading.Lock()
+
+
+def _new_id() -> str:
+    """UTC time to the millisecond, so that ids sort by time, and four digits of chance."""
+    with _NAMING:
+        time.sleep(0.001)
+        now = datetime.now(UTC)
+        return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{secrets.token_hex(2)}"
+
+
+def _account(log: Path) -> str:
+    """Why a child ended without a last word, as far as its log tells."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        text = ""
+    if told := _ERROR_LINE.findall(text):
+        return str(told[-1])
+    if raised := _EXCEPTION_LINE.findall(text):
+        return f"The scoring process failed: {raised[-1]} (log: {log})"
+    return f"The scoring process was ended before it was done, perhaps for want of memory: start it again (log: {log})."

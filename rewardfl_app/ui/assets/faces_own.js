@@ -1,0 +1,206 @@
+/* Videos of one's own: the form with its uploads, and the tiles of the jobs. What is known of a job comes from the server each tick. */
+const ENDED = new Set(["done", "failed", "cancelled"]);
+
+/* `done` of `total` counts the frames of all passes, so only the share is told. */
+function progressWords(job) {
+  return (job.message || "Starting") + (job.total ? " · " + Math.floor(100 * job.done / job.total) + "%" : "…");
+}
+
+/* Send a file to the app; resolves to {path, name}. Gradio's own helper tells no progress. */
+function sendFile(file, onprogress) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest(), form = new FormData();
+    form.append("files", file, file.name);
+    request.open("POST", new URL("gradio_api/upload", document.baseURI));
+    request.upload.addEventListener("progress", event => { if (event.lengthComputable) onprogress(event.loaded / event.total); });
+    request.addEventListener("load", () => {
+      let paths = null;
+      try { paths = JSON.parse(request.responseText); } catch (error) { /* the answer is a sentence, see below */ }
+      if (request.status === 200 && Array.isArray(paths)) done({path: paths[0], name: file.name});
+      else failed(new Error(request.status === 413 ? file.name + " is too large." : "The file could not be sent: choose it again."));
+    });
+    request.addEventListener("error", () => failed(new Error("The app does not answer: the file was not sent.")));
+    request.send(form);
+  });
+}
+
+class OwnVideos {
+  constructor(root, limits, server, onpick) {
+    this.root = root;
+    this.limits = limits;
+    this.server = server;
+    this.onpick = onpick;
+    this.form = root.querySelector("form");
+    this.strip = root.querySelector(".fc-strip");
+    this.files = {video: null, reference: null};
+    this.example = null;
+    this.pack = "pocket";
+    this.jobs = [];
+    this.run = null;
+    this.open = null;
+    this.pictures = new Map();
+    this.busy = false;
+    this.listen();
+  }
+
+  $(selector) { return this.root.querySelector(selector); }
+
+  listen() {
+    for (const drop of this.form.querySelectorAll("[data-drop]")) {
+      const kind = drop.dataset.drop, input = drop.querySelector("input");
+      input.accept = (kind === "video" ? this.limits.video_types : [...this.limits.video_types, ...this.limits.picture_types]).join(",");
+      input.addEventListener("change", () => { this.choose(kind, input.files[0] || null); input.value = ""; });
+      for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, event => { event.preventDefault(); drop.classList.add("over"); });
+      for (const name of ["dragleave", "drop"]) drop.addEventListener(name, event => { event.preventDefault(); drop.classList.remove("over"); });
+      drop.addEventListener("drop", event => this.choose(kind, event.dataTransfer.files[0] || null));
+    }
+    for (const button of this.form.querySelectorAll("[data-pack]")) button.addEventListener("click", () => { this.pack = button.dataset.pack; this.paintForm(); });
+    this.form.addEventListener("submit", event => { event.preventDefault(); this.start(); });
+    this.$(".fc-close").addEventListener("click", () => { this.open = false; this.paint(); });
+    this.paintForm();
+  }
+
+  /* Take a file if it can be what is asked for; the server looks again. */
+  choose(kind, file) {
+    this.problems([], kind);
+    if (!file) return;
+    const types = kind === "video" ? this.limits.video_types : [...this.limits.video_types, ...this.limits.picture_types];
+    const message = !types.some(type => file.name.toLowerCase().endsWith(type)) ? file.name + " is not one of " + types.join(", ") + "."
+      : file.size > this.limits.largest_mb * 1e6 ? file.name + " is larger than " + this.limits.largest_mb + " MB: cut it or make it smaller."
+      : !file.size ? file.name + " is empty." : "";
+    if (message) { this.problems([{field: kind, message}], kind); return; }
+    this.files[kind] = file;
+    if (kind === "video") this.preview(file);
+    if (kind === "video") this.example = null;
+    this.paintForm();
+  }
+
+  /* A first look, where the browser can show the format. */
+  preview(file) {
+    const video = this.$(".drop-preview");
+    if (video.src) URL.revokeObjectURL(video.src);
+    video.hidden = true;
+    video.onloadeddata = () => { video.hidden = !this.files.video; };
+    if (file) video.src = URL.createObjectURL(file); else video.removeAttribute("src");
+  }
+
+  problems(list, only) {
+    for (const node of this.form.querySelectorAll("[data-error]")) {
+      const field = node.dataset.error;
+      if (only !== undefined && field !== only) continue;
+      node.textContent = list.filter(p => p.field === field).map(p => p.message).join(" ");
+      node.hidden = !node.textContent;
+    }
+  }
+
+  paintForm() {
+    const {el, fill} = RFL;
+    const megabytes = file => file.size < 1e5 ? Math.ceil(file.size / 1e3) + " kB" : (file.size / 1e6).toFixed(1) + " MB";
+    const video = this.files.video, reference = this.files.reference;
+    if (!video) this.$(".drop-preview").hidden = true;
+    const drop = this.$("[data-drop=video]"), picture = this.$("[data-drop=reference]");
+    drop.classList.toggle("has", Boolean(video) || this.example !== null);
+    drop.querySelector(".drop-title").textContent = video ? video.name : this.example !== null ? this.example.prompt : "Drop a video here, or choose one";
+    drop.querySelector(".drop-text").textContent = video ? megabytes(video) + " · choose another" : this.example !== null ? "sample clip · choose another" : this.limits.video_types.map(t => t.slice(1)).join(", ") + " up to " + this.limits.largest_mb + " MB. It stays on this machine.";
+    picture.classList.toggle("has", Boolean(reference));
+    picture.querySelector(".drop-title").textContent = reference ? reference.name : "The video’s own first frame";
+    picture.querySelector(".drop-text").textContent = reference ? megabytes(reference) + " · choose another" : "or choose a picture or another video of the person";
+    if (this.pack === "run" && !this.run) this.pack = "pocket";
+    for (const button of this.form.querySelectorAll("[data-pack]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.pack === this.pack));
+      button.hidden = button.dataset.pack === "run" && !this.run;
+    }
+    for (const node of this.form.querySelectorAll(".fc-folder")) node.hidden = this.pack !== "folder";
+    this.$(".fc-pack-help").textContent = {pocket: "The embedded miniature, made for the embedded clips’ drawn faces, with its judge.",
+      run: "The recogniser and the judge of the run that is chosen above.", folder: "insightface’s layout: a SCRFD detector and an ArcFace recogniser, for example antelopev2."}[this.pack];
+    this.form.det_size.placeholder = {pocket: "96", run: "as in the run", folder: "640"}[this.pack];
+    for (const button of this.form.querySelectorAll(".fc-examples button")) button.setAttribute("aria-pressed", String(this.example !== null && Number(button.dataset.example) === this.example.example));
+    if (this.reset === undefined) { this.reset = el("button.drop-clear", {type: "button", "aria-label": "Compare with the video’s own first frame again", onclick: event => { event.preventDefault(); this.files.reference = null; this.paintForm(); }}, "×"); picture.append(this.reset); }
+    this.reset.hidden = !reference;
+  }
+
+  async loadExamples() {
+    if (this.asked) return;
+    this.asked = true;
+    const found = await this.server.load_examples({}).catch(() => { this.asked = false; return []; });
+    const box = this.$(".fc-examples");
+    box.hidden = !found.length;
+    RFL.fill(box.querySelector("div"), found.map(row => RFL.el("button", {type: "button", title: row.prompt, "data-example": row.example, "aria-label": "Sample clip: " + row.prompt,
+      onclick: () => { this.example = row; this.files.video = null; this.problems([], "video"); this.paintForm(); }}, row.picture ? RFL.el("img", {src: row.picture, alt: ""}) : null)));
+    this.paintForm();
+  }
+
+  async start() {
+    if (this.busy) return;
+    if (!this.files.video && this.example === null) { this.problems([{field: "video", message: "Choose a video first."}]); return; }
+    this.problems([]);
+    this.busy = true;
+    const button = this.form.querySelector("[type=submit]"), bar = this.$("[data-drop=video] .bar");
+    button.disabled = true;
+    button.textContent = "Sending…";
+    bar.hidden = !this.files.video;
+    try {
+      const sent = {video: null, reference: null};
+      for (const kind of ["video", "reference"]) {
+        if (this.files[kind]) sent[kind] = await sendFile(this.files[kind], share => { bar.firstElementChild.style.width = 100 * share + "%"; });
+      }
+      button.textContent = "Starting…";
+      const answer = await this.server.start_score({...sent, example: sent.video ? null : this.example.example, pack: this.pack, run: this.run,
+        folder: this.form.folder.value, judge: this.form.judge.value, det_size: this.form.det_size.value});
+      this.problems(answer.problems || []);
+      if (answer.job) {
+        this.files.video = null;
+        this.example = null;
+        this.open = false;
+        this.onpick(answer.job);
+      }
+    } catch (error) {
+      this.problems([{field: "", message: error && error.message ? error.message : "The app does not answer; the video may not have been started."}]);
+    }
+    this.busy = false;
+    bar.hidden = true;
+    button.disabled = false;
+    button.textContent = "Score this video";
+    this.paintForm();
+    this.paint();
+  }
+
+  /* The tiles: a place to add one, then the jobs, newest first. */
+  show(jobs, chosen, run) {
+    this.jobs = jobs;
+    this.chosen = chosen;
+    if (run !== this.run) { this.run = run; this.paintForm(); }
+    this.paint();
+  }
+
+  paint() {
+    const {el, fill} = RFL;
+    const open = this.open === null ? !this.jobs.length : this.open || !this.jobs.length;
+    this.form.hidden = !open;
+    this.strip.hidden = !this.jobs.length;
+    this.$(".fc-close").hidden = !this.jobs.length;
+    if (open && RFL.isShown(this.root)) this.loadExamples();
+    fill(this.strip, el("button.tile-add", {type: "button", "aria-expanded": String(open), onclick: () => { this.open = !open; this.paint(); }}, el("b", {}, "+"), el("span", {}, "Score a video")),
+      this.jobs.map(job => el("button.fc-tile.wide", {type: "button", "aria-pressed": String(job.id === this.chosen), "data-state": job.state, "data-job": job.id, title: job.title, onclick: () => { this.open = false; this.onpick(job.id); }},
+        el("span.tile-pic", {}, this.picture(job)),
+        el("span.tile-text", {}, el("b", {}, job.title), el("small", {}, this.word(job)),
+          ENDED.has(job.state) ? null : el("span.bar", {class: job.total ? "" : "unknown"}, el("i", {style: "width:" + (job.total ? 100 * job.done / job.total : 0) + "%"}))))));
+  }
+
+  word(job) {
+    if (job.state === "done") return [job.pack, job.det_size ? job.det_size + " px" : null, RFL.when(job.created)].filter(Boolean).join(" · ");
+    if (job.state === "failed") return "failed · " + RFL.when(job.created);
+    if (job.state === "cancelled") return "cancelled · " + RFL.when(job.created);
+    return progressWords(job);
+  }
+
+  picture(job) {
+    const known = this.pictures.get(job.id);
+    if (known) return RFL.el("img", {src: known, alt: ""});
+    if (job.state === "done" && known === undefined) {
+      this.pictures.set(job.id, null);
+      this.server.job_picture({job: job.id}).then(picture => { this.pictures.set(job.id, picture || ""); if (picture) this.paint(); }).catch(() => this.pictures.delete(job.id));
+    }
+    return RFL.el("span.tile-mark", {"aria-hidden": "true"}, job.state === "failed" ? "!" : job.state === "cancelled" ? "×" : "");
+  }
+}
