@@ -159,9 +159,12 @@ def save(module: nn.Module, shape: tuple[int, ...], path: Path, axes: dict[str, 
 
 
 def scrfd_10g_file(
-    path: Path, seed: int = 0, batched: bool = False, groups: bool = False, landmarks: bool = True
+    path: Path, seed: int = 0, batched: bool = False, groups: bool = False, landmarks: bool = True, canvas: int = 0
 ) -> Path:
-    """A detector whose random scores spread, and whose landmarks lie like those of an upright face."""
+    """A detector whose random scores spread, and whose landmarks lie like those of an upright face.
+
+    `canvas` fixes the side of its input.
+    """
     torch.manual_seed(seed)
     module = shaken(SCRFD10G(batched, groups, landmarks), seed)
     face = (torch.tensor(TEMPLATE) - 56) / 112 * 8  # in strides around the anchor
@@ -171,7 +174,8 @@ def scrfd_10g_file(
             if landmarks:
                 head[2].bias.copy_(face.flatten().repeat(2))
     free = {2: "height", 3: "width"}
-    return save(module, (1, 3, 64, 64), path, {"input.1": {0: "batch", **free} if batched else free})
+    axes = None if canvas else {"input.1": {0: "batch", **free} if batched else free}
+    return save(module, (1, 3, canvas or 64, canvas or 64), path, axes)
 
 
 def embedder_file(

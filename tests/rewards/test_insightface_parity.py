@@ -7,7 +7,6 @@ Every box IoU >= .98, the same count, every embedding cosine >= .9999. `test_det
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,23 +14,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-import torch.nn.functional as F
 from face_graphs import age_file, landmark_3d_file, landmark_file
 from released_graphs import embedder_file, scrfd_10g_file
 from torch import Tensor
 
-from rewardfl_app.rewards import alignment, onnx_session
-from rewardfl_app.rewards.detector import Faces
+from rewardfl_app.config.schema import RewardConfig
+from rewardfl_app.rewards import onnx_session
 from rewardfl_app.rewards.insightface_analysis import InsightfaceCheck, ParityReport
+from rewardfl_app.rewards.observation import FrameFaces, Observer
 from rewardfl_app.rewards.pack import FacePack, load_pack
 
 FACES_WANTED = 24  # over all frames, before overlapping ones are suppressed
-
-
-@dataclass
-class Seen:
-    detections: Faces
-    embeddings: Tensor
 
 
 def _antelope(folder: Path) -> None:
@@ -72,6 +65,11 @@ def _crops_of_128(folder: Path) -> None:
     embedder_file(folder / "recogniser.onnx", seed=6, size=128)
 
 
+def _canvas_of_its_own(folder: Path) -> None:
+    scrfd_10g_file(folder / "detector.onnx", seed=7, canvas=224)
+    embedder_file(folder / "recogniser.onnx", "mobilefacenet", seed=7)
+
+
 PACKS: dict[str, Callable[[Path], None]] = {
     "antelopev2": _antelope,
     "antelopev2, batched outputs, normalisation inside": _antelope_batched,
@@ -80,6 +78,7 @@ PACKS: dict[str, Callable[[Path], None]] = {
     "group normalisation, one face at a time": _group_norm_and_one_face_at_a_time,
     "mobile, batched outputs, normalisation inside": _normalises_mobile_batched_groups,
     "crops of 128 pixels": _crops_of_128,
+    "a canvas of its own": _canvas_of_its_own,
 }
 
 
@@ -101,20 +100,11 @@ def _threshold(pack: FacePack, frames: Tensor, size: int) -> float:
     return float(scores[place : place + 2].mean())
 
 
-def _seen(pack: FacePack, frames: Tensor, size: int, threshold: float) -> list[Seen]:
-    found = pack.detector.detect(frames, size, threshold)
-    index = torch.cat([torch.full((len(faces),), n) for n, faces in enumerate(found)])
-    transforms = alignment.similarity_transforms(torch.cat([f.landmarks for f in found]), pack.recogniser.size)
-    crops = alignment.crop(frames, index, transforms, pack.recogniser.size, eight_bit=True)
-    with torch.no_grad():
-        embeddings = F.normalize(pack.recogniser(crops), dim=1).split([len(faces) for faces in found])
-    return [Seen(faces, rows) for faces, rows in zip(found, embeddings, strict=True)]
-
-
-def _parity(folder: Path, frames: np.ndarray, size: int) -> tuple[ParityReport, list[Seen]]:
+def _parity(folder: Path, frames: np.ndarray, size: int) -> tuple[ParityReport, list[FrameFaces]]:
     pack, clip = load_pack(folder), _tensor(frames)
     threshold = _threshold(pack, clip, size)
-    seen, check = _seen(pack, clip, size, threshold), InsightfaceCheck(folder, size, threshold)
+    settings = RewardConfig(det_size=size, det_threshold=threshold)
+    seen, check = Observer(pack, settings).observe(clip), InsightfaceCheck(folder, size, threshold)
     check.add(frames, seen)
     return check.result(), seen
 
