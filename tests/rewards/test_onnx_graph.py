@@ -64,6 +64,17 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], np.ndarray]] = {
         {"w": _random(4, 1, 1), "k": np.float32(2.5)}, IMAGE,
     ),
     "power": ([_n("Pow", ["x", "two"], "a"), _n("Sqrt", ["a"], "b"), _n("Exp", ["b"])], {"two": np.float32(2)}, IMAGE),
+    "variadic": (
+        [_n("Sum", ["x", "w", "w"], "a"), _n("Max", ["a", "x", "k"], "b"), _n("Min", ["b", "w"])],
+        {"w": _random(4, 1, 1), "k": np.float32(0.1)}, IMAGE,
+    ),
+    "logic": (
+        [
+            _n("GreaterOrEqual", ["x", "k"], "a"), _n("LessOrEqual", ["x", "w"], "b"), _n("And", ["a", "b"], "c"),
+            _n("Less", ["x", "m"], "d"), _n("Or", ["c", "d"], "e"), _n("Where", ["e", "x", "k"]),
+        ],
+        {"w": _random(4, 1, 1), "k": np.float32(0), "m": np.float32(-1)}, IMAGE,
+    ),
     "matmul": ([_n("MatMul", ["x", "w"])], {"w": _random(8, 5)}, IMAGE),
     "gemm": ([_n("Gemm", ["x", "w", "c"], transB=1)], {"w": _random(5, 8), "c": _random(5)}, _random(3, 8)),
     "gemm_scaled": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,10 @@ def _unary(function: Function) -> Builder:
 
 def _binary(function: Function) -> Builder:
     return lambda attributes, opset: lambda a, b: function(*same_device(a, b))
+
+
+def _variadic(function: Function) -> Builder:
+    return lambda attributes, opset: lambda *values: reduce(lambda a, b: function(*same_device(a, b)), values)
 
 
 def _divide(a: Tensor, b: Tensor) -> Tensor:
@@ -62,12 +67,16 @@ _BINARY: dict[str, Function] = {
     "MatMul": torch.matmul,
     "Equal": torch.eq,
     "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
     "Less": torch.lt,
-    "Min": torch.minimum,
-    "Max": torch.maximum,
+    "LessOrEqual": torch.le,
+    "And": torch.logical_and,
+    "Or": torch.logical_or,
 }
+_VARIADIC: dict[str, Function] = {"Sum": torch.add, "Min": torch.minimum, "Max": torch.maximum}
 OPERATORS.update({name: _unary(function) for name, function in _UNARY.items()})
 OPERATORS.update({name: _binary(function) for name, function in _BINARY.items()})
+OPERATORS.update({name: _variadic(function) for name, function in _VARIADIC.items()})
 
 
 @operator("LeakyRelu")
