@@ -116,6 +116,10 @@ class Scorer:
         known = self.reference_of(self.observe(frames), is_clip=True)
         if not known.reward.first_frame_has_face:
             raise DataError(f"Row {clip.row.index}: no face was found in the first frame of {_source(clip)}.")
+        return self.with_clip(known, clip)
+
+    def with_clip(self, known: ClipReference, clip: Clip) -> ClipReference:
+        """The reference with what rewards of one's own get to know of the clip."""
         if self._mixture.is_faces_alone:
             return known
         return replace(known, clip=RewardedClip(clip.row.prompt, clip.first_frame, clip.row.video))

@@ -212,6 +212,17 @@ def test_reference_reward_excludes_this_projects_additions() -> None:
     assert found("reward.roll_compatible=true") == []
 
 
+def test_rewards_are_named_once_and_one_is_trained() -> None:
+    assert found("reward.rewards=face_similarity,my.rewards:Smile=0.5") == []
+    assert found("reward.rewards={face_similarity: 0, my.rewards:Smile: 2}") == []
+    assert "face_similarity" in message("reward.rewards", "reward.rewards=face_similarty")
+    assert "named twice" in message("reward.rewards", "reward.rewards=a.b:C,a.b:C=2")
+    assert "No reward is trained" in message("reward.rewards", "reward.rewards=face_similarity=0")
+    assert "No reward is trained" in message("reward.rewards", "reward.rewards=','")
+    assert "name=weight" in message("reward.rewards", "reward.rewards=face_similarity=much")
+    assert "alone" in message("reward.rewards", "reward.rewards=a.b:C", "reward.roll_compatible=true")
+
+
 def test_zero_and_offload() -> None:
     assert "use 2" in message("deepspeed.zero_stage", "deepspeed.zero_stage=3")
     assert message("deepspeed.offload_optimizer", "deepspeed.zero_stage=0", "deepspeed.offload_optimizer=true")
