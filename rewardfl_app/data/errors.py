@@ -12,9 +12,10 @@ class VideoError(DataError):
 
 
 class DamagedVideo(VideoError):
-    """A video that can be read only up to a frame; `num_frames` lie before the damage, `reason` says what it is."""
+    """A video that can be read only up to a frame; `num_frames` lie before it, `reason` says what it is."""
 
     def __init__(self, path: object, num_frames: int, reason: str) -> None:
+        self.path = path
         self.num_frames = num_frames
         self.reason = reason
         super().__init__(f"{path} is damaged after {_frames(num_frames)}: {reason}.")

@@ -31,13 +31,14 @@ _CUT_OFF = "the file is cut off; copy or download it again"
 class VideoInfo:
     """What a video is: size in pixels as shown (after rotation), frames per second, number of frames.
 
-    With a variable frame rate `fps` is the average.
+    With a variable frame rate (`varies`) `fps` is the average.
     """
 
     height: int
     width: int
     fps: float
     num_frames: int
+    varies: bool = False
 
 
 def probe(path: Path) -> VideoInfo:
@@ -49,10 +50,13 @@ def probe(path: Path) -> VideoInfo:
         height, width = _upright(first).shape[:2]
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         num_frames = stream.frames
+        # The shortest time between two frames; for interlaced video it is that between two fields.
+        finest = float(stream.base_rate or 0)
     if not num_frames:  # some containers do not say
         with _open(path) as (container, stream):
             num_frames = sum(1 for packet in container.demux(stream) if packet.size)
-    return VideoInfo(height, width, fps, num_frames)
+    varies = fps > 0 and num_frames > 1 and not any(abs(finest / fps - times) < 0.05 * times for times in (1, 2))
+    return VideoInfo(height, width, fps, num_frames, varies)
 
 
 def fit_size(height: int, width: int, max_pixels: int) -> tuple[int, int]:

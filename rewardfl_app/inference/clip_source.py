@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ class ClipSource:
             pixels = image.read(path)
             return cls(path, True, VideoInfo(pixels.shape[0], pixels.shape[1], _FALLBACK_FPS, 1))
         info = video.probe(path)
-        return cls(path, False, VideoInfo(info.height, info.width, info.fps or _FALLBACK_FPS, info.num_frames))
+        return cls(path, False, replace(info, fps=info.fps or _FALLBACK_FPS))
 
     def chunks(self, on_damage: Callable[[DamagedVideo], None] | None = None) -> Iterator[Pixels]:
         """Consecutive frames uint8 [n, H, W, 3]; as many at once as fit into a fixed number of pixels.

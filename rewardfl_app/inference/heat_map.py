@@ -18,7 +18,7 @@ from rewardfl_app.runs.jsonfile import write_json_atomic
 
 MOST_FRAMES = 600
 PERCENTILE = 99.9  # of the pixels that have any influence; what is beyond is shown as the brightest
-GAMMA = 0.5  # brightness is the root of the value: a few pixels have far more than the rest
+GAMMA = 0.65  # of the brightness: a few pixels have far more influence than the rest
 _DIMMED = 0.45
 _EDGES = np.linspace(-16.0, 4.0, 8001)  # log10 of the values: steps of 0.6%
 

@@ -22,6 +22,7 @@ from rewardfl_app.inference.clip_source import ClipSource, to_frames
 from rewardfl_app.inference.heat_map import HeatMap
 from rewardfl_app.inference.overlay import Overlay
 from rewardfl_app.inference.scoring_request import ScoringRequest, Status
+from rewardfl_app.inference.turned_video import TurnedVideo
 from rewardfl_app.rendering.crops import CropSheet
 from rewardfl_app.rendering.scoring import ClipReference, Measurement, Scorer
 from rewardfl_app.runs.jsonfile import write_json_atomic
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OWN_FIRST_FRAME = "own first frame"
+SMALLEST_FACE = 16  # pixels at det_size: the smallest anchor of SCRFD
 _HEAT = frozenset({"heat", "heat_over_video"})
 
 
@@ -74,6 +76,7 @@ class _Scoring:
         self._reference = reference
         self._status = status
         self._notes: list[str] = []
+        self._turned = TurnedVideo()
 
     def run(self) -> dict[str, Any]:
         """All passes. Returns the content of faces.json, which is written last."""
@@ -135,6 +138,8 @@ class _Scoring:
                 if check is not None:
                     check.add(pixels, found)
                 seen += found
+                if source is self._video:
+                    self._turned.keep(pixels, found)
                 self._status.advance(len(pixels), message)
         return seen, None if check is None else _parity(check)
 
@@ -193,18 +198,28 @@ class _Scoring:
     def _remarks(self, report: dict[str, Any]) -> Iterator[str]:
         """What a person should know about these numbers, a sentence each."""
         num_frames, people = report["num_frames"], report["reference"]["people"]
-        if len(report["faceless_frames"]) == num_frames:
+        faceless = len(report["faceless_frames"])
+        if faceless == num_frames:
             where = "the only frame" if num_frames == 1 else f"any of the {num_frames} frames"
-            yield f"No face was found in {where}."
+            size = max(report["height"], report["width"]) / self._request.reward.det_size * SMALLEST_FACE
+            yield f"No face was found in {where}; at this det_size one must be upright and about {size:.0f} px large."
         elif not people:
             yield "No face was found in the first frame, so there is nobody to compare with: give a reference."
-        if num_frames == 1:
+        elif unseen := sorted(set(range(people)) - {track["identity"] for track in report["tracks"]}):
+            missing = " and ".join(str(who + 1) for who in unseen)
+            yield f"The reward is the mean over the {people} people of the reference; person {missing} is not seen."
+        if faceless > num_frames / 2 and (degrees := self._turned.degrees(self._scorer)):
+            yield f"Faces are found when the video is turned by {degrees} degrees: turn it first."
+        if num_frames == 1 and not faceless:
             yield "The video has one frame: nothing can be said about change."
+        if self._video.info.varies:
+            yield f"The frame rate varies: times are those of the average, {report['fps']:.4g} fps."
         if self._request.write & _HEAT and num_frames > heat_map.MOST_FRAMES:
             yield f"The heat map shows the first {heat_map.MOST_FRAMES} of {num_frames} frames."
 
     def _damaged(self, damage: DamagedVideo) -> None:
-        self._notes.append(f"{str(damage).removesuffix('.')}; what comes before was scored.")
+        frames = f"the {damage.num_frames} frames" if damage.num_frames > 1 else "the frame"
+        self._notes.append(f"Only {frames} before the damage of {damage.path} were scored: {damage.reason}.")
         logger.warning("%s", self._notes[-1])
 
     def _insightface(self) -> InsightfaceCheck | None:
