@@ -113,7 +113,8 @@ class OnnxGraph(nn.Module):
         self._host: dict[str, Tensor] = {}
         self._buffer_of: dict[str, str] = {}
         self._steps: list[Step] = []
-        nodes = self._fold_batch_norms(list(graph.node), constants)
+        nodes = _in_order(list(graph.node), {*self.input_names, *constants, ""})
+        nodes = self._fold_batch_norms(nodes, constants)
         self._build(nodes, constants)
         self.requires_grad_(False)
         self.eval()
@@ -222,7 +223,7 @@ class OnnxGraph(nn.Module):
             function = self._function(node)
             if node.input and all(name in tensors for name in node.input if name):
                 # The same for every input: computed once, here.
-                result = function(*(tensors[name] if name else None for name in node.input))
+                result = self._constant_result(node, function, [tensors.get(name) for name in node.input])
                 tensors.update(zip(node.output, result if isinstance(result, tuple) else (result,), strict=False))
                 continue
             pending.append((node, function))
@@ -239,6 +240,14 @@ class OnnxGraph(nn.Module):
             if node.op_type == "Relu" and node.input[0] in released and makers.get(node.input[0]) in _FRESH:
                 function = _relu_in_place
             self._steps.append(Step(node.name, node.op_type, function, tuple(node.input), outputs, released))
+
+    def _constant_result(self, node: onnx.NodeProto, function: Any, inputs: list[Tensor | None]) -> Any:
+        try:
+            return function(*inputs)
+        except UnsupportedOption as error:
+            raise UnsupportedOperator(f"{self.path}: {error} (node {node.name})") from error
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            raise PackError(f"{self.path}: node {node.name or node.op_type} cannot be computed ({error})") from error
 
     def _place(self, tensors: dict[str, Tensor], pending: list[tuple[onnx.NodeProto, Any]]) -> None:
         """Weights become buffers; what only steers an operator stays on the host."""
@@ -265,6 +274,23 @@ class OnnxGraph(nn.Module):
             if attribute.name.startswith("value_"):
                 return _as_tensor(np.asarray(value))
         raise UnsupportedOperator(f"{self.path}: Constant of an unknown kind (node {node.name})")
+
+
+def _in_order(nodes: list[onnx.NodeProto], known: set[str]) -> list[onnx.NodeProto]:
+    """Each node after those whose outputs it reads, otherwise as in the file, which may list them in any order."""
+    ordered: list[onnx.NodeProto] = []
+    while nodes:
+        waiting = []
+        for node in nodes:
+            if known.issuperset(node.input):
+                ordered.append(node)
+                known.update(node.output)
+            else:
+                waiting.append(node)
+        if len(waiting) == len(nodes):  # something is missing; the caller names it
+            return ordered + waiting
+        nodes = waiting
+    return ordered
 
 
 def _relu_in_place(x: Tensor) -> Tensor:

@@ -307,6 +307,21 @@ def test_graph_that_reads_a_value_nobody_gives(tmp_path: Path) -> None:
         OnnxGraph(path)
 
 
+def test_nodes_may_be_listed_in_any_order(tmp_path: Path) -> None:
+    nodes = [_n("Relu", ["n"]), _n("BatchNormalization", ["c", "s", "s", "s", "v"], "n"), _n("Conv", ["x", "w"], "c")]
+    weights = {"w": _random(6, 4, 3, 3), "s": _random(6), "v": np.abs(_random(6)) + 0.1}
+    _compare(_write(tmp_path / "g.onnx", nodes, weights), IMAGE)
+
+
+def test_a_constant_part_that_cannot_be_computed_is_named(tmp_path: Path) -> None:
+    nodes = [_n("Concat", ["a", "b"], "c", axis=0), _n("Add", ["x", "c"])]
+    with pytest.raises(PackError, match=r"g\.onnx: node Concat_c cannot be computed"):
+        OnnxGraph(_write(tmp_path / "g.onnx", nodes, {"a": _random(2, 3), "b": _random(2, 4)}))
+    nodes = [_n("Resize", ["a", "", "k"], "r", mode="cubic"), _n("Add", ["x", "r"])]
+    with pytest.raises(UnsupportedOperator, match="Resize cubic"):
+        OnnxGraph(_write(tmp_path / "g.onnx", nodes, {"a": IMAGE, "k": np.array([1, 1, 2, 2], np.float32)}))
+
+
 def test_a_graph_says_whether_it_looks_at_the_whole_map(tmp_path: Path) -> None:
     assert OnnxGraph(_conv_file(tmp_path / "g.onnx")).is_local
     assert not OnnxGraph(_write(tmp_path / "g.onnx", [_n("GlobalAveragePool", ["x"])], {})).is_local
