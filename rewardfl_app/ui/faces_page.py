@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -154,6 +155,17 @@ def _sample(runs_dir: Path, request: dict[str, Any]) -> tuple[Sample | None, Sam
     return next((sample for sample in group if sample.name == name), None), references.get(name)
 
 
+def _script() -> str:
+    """The page's scripts. What uploads may be is a constant in them: a component's own properties may come too late."""
+    limits = {
+        "largest_mb": LARGEST_MB,
+        "video_types": sorted(VIDEO_SUFFIXES),
+        "picture_types": sorted(PICTURE_SUFFIXES),
+    }
+    parts = ("player.js", "faces_model.js", "faces_curve.js", "faces_cards.js", "faces_own.js", "faces.js")
+    return "\n".join([f"const LIMITS = {json.dumps(limits)};", *(asset(name) for name in parts)])
+
+
 def build(runs_dir: Path) -> gr.HTML:
     """The page is one component; it asks the server functions for clips and starts jobs."""
 
@@ -190,16 +202,8 @@ def build(runs_dir: Path) -> gr.HTML:
 
     return gr.HTML(
         value={"run": None, "steps": [], "jobs": [], "version": 0, "loading": True},
-        limits={
-            "largest_mb": LARGEST_MB,
-            "video_types": sorted(VIDEO_SUFFIXES),
-            "picture_types": sorted(PICTURE_SUFFIXES),
-        },
         html_template=asset("faces.html"),
-        js_on_load="\n".join(
-            asset(name)
-            for name in ("player.js", "faces_model.js", "faces_curve.js", "faces_cards.js", "faces_own.js", "faces.js")
-        ),
+        js_on_load=_script(),
         apply_default_css=False,
         elem_id="faces",
         server_functions=[load_clips, load_job, load_examples, job_picture, start_score, start_heat, end_job],

@@ -45,7 +45,7 @@ const seek = frame => { player.seek(frame); paintPlay(); };
 const jump = frame => { seek(frame); $(".fc-player").scrollIntoView({block: "nearest", behavior: "smooth"}); };
 const curve = new FaceCurve($(".fc-curve"), seek);
 const cards = new FaceCards($(".fc-now"), {card: $(".fc-worst"), list: $(".fc-cards"), more: $(".fc-more"), every: $(".fc-every")}, $(".fc-people tbody"), jump, key => { only = key; paintClip(); });
-const own = new OwnVideos($("[data-pick=own]"), props.limits, server, id => { job = awaited = id; source = "own"; remember(); show(); });
+const own = new OwnVideos($("[data-pick=own]"), LIMITS, server, id => { job = awaited = id; source = "own"; remember(); show(); });
 
 function remember() { try { sessionStorage.setItem("rewardfl_faces", JSON.stringify({source, job})); } catch (error) { /* private mode: the choice is lost on refresh */ } }
 
@@ -132,7 +132,8 @@ async function showJob(row) {
   const running = !["failed", "cancelled"].includes(row.state);
   none(running ? "Scoring " + row.title : row.state === "failed" ? "This video was not scored" : "Cancelled", running
     ? [progressWords(row), el("span.bar", {class: row.total ? "" : "unknown"}, el("i", {style: "width:" + (row.total ? 100 * row.done / row.total : 0) + "%"}))]
-    : [el("b.fc-title", {}, row.title), row.message], remove(row));
+    : [row.message.includes(row.title) ? null : el("b.fc-title", {}, row.title), row.message],
+    running ? null : el("button.btn.primary", {type: "button", onclick: () => own.add()}, "Choose another video"), remove(row));
   $(".fc-none").dataset.state = row.state;
 }
 
@@ -158,8 +159,7 @@ async function json(path, version) {
 }
 
 function sheetOf(content, path, version) {
-  const about = content && content.crops;
-  return about && path ? {url: fileUrl(path) + "?v=" + version, size: about.size || 112, columns: about.columns || 16} : null;
+  return loadSheet(content && content.crops, path && fileUrl(path) + "?v=" + version);
 }
 
 async function showClip(next) {
@@ -178,8 +178,9 @@ async function showClip(next) {
   video.src = fileUrl(next.video || "") + "?v=" + next.version;
   const [content, compared] = await Promise.all([json(next.faces, next.version), next.reference ? json(next.reference.faces, next.version) : null]);
   if (loaded !== key) return;
-  const model = new FaceModel(content), sheet = sheetOf(content, next.crops, next.version);
-  const withCrops = compared && compared.crops ? {model: new FaceModel(compared), sheet: sheetOf(compared, next.reference.crops, next.version)} : {model, sheet};
+  const [sheet, other] = await Promise.all([sheetOf(content, next.crops, next.version), compared ? sheetOf(compared, next.reference.crops, next.version) : null]);
+  if (loaded !== key) return;
+  const model = new FaceModel(content), withCrops = other ? {model: new FaceModel(compared), sheet: other} : {model, sheet};
   shown = {model, sheet, reference: withCrops};
   if (only && !model.byKey.has(only)) only = null;
   const ratio = model.width && model.height ? model.width / model.height : 1;

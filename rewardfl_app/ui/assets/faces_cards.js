@@ -1,17 +1,31 @@
 /* Cards: the faces of the frame under the playhead, the worst frames, and who is seen. Crops come out of the sprite sheets. */
 const CARDS_AT_ONCE = 12;
 
-/* Crop number `index` of a sheet {url, size, columns}, `side` pixels wide on the page; a blank head where there is none. */
+/* A sheet of crops once it is loaded: {url, columns, across, down}, null where there is none. It may be narrower than `columns`. */
+async function loadSheet(about, url) {
+  if (!about || !url) return null;
+  const picture = new Image();
+  picture.src = url;
+  try { await picture.decode(); } catch (error) { return null; }
+  const size = about.size || 112;
+  return {url, columns: about.columns || 16, across: picture.naturalWidth / size, down: picture.naturalHeight / size};
+}
+
+/* Crop number `index` of a sheet, `side` pixels wide or as wide as there is room; a blank head where there is no picture. */
 function cropView(sheet, index, side, label) {
   const {el} = RFL;
-  if (!sheet || !Number.isInteger(index)) {
-    return el("span.crop.blank", {role: "img", "aria-label": label + ": no picture", style: "width:" + side + "px;height:" + side + "px"},
-      el("svg", {viewBox: "0 0 24 24", "aria-hidden": "true"}, el("circle", {cx: 12, cy: 9.5, r: 4.2, fill: "currentColor"}), el("path", {d: "M4 22c1-5 4.5-7 8-7s7 2 8 7z", fill: "currentColor"})));
-  }
-  const column = index % sheet.columns, row = Math.floor(index / sheet.columns);
   const node = el("span.crop", {role: "img", "aria-label": label});
-  node.style.cssText = "width:" + side + "px;height:" + side + "px;background-size:" + sheet.columns * side + "px auto;background-position:-" + column * side + "px -" + row * side + "px";
+  if (side) node.style.width = side + "px";
+  if (!sheet || !Number.isInteger(index)) {
+    node.classList.add("blank");
+    node.setAttribute("aria-label", label + ": no picture");
+    node.append(el("svg", {viewBox: "0 0 24 24", "aria-hidden": "true"}, el("circle", {cx: 12, cy: 9.5, r: 4.2, fill: "currentColor"}), el("path", {d: "M4 22c1-5 4.5-7 8-7s7 2 8 7z", fill: "currentColor"})));
+    return node;
+  }
+  const share = (place, count) => count > 1 ? 100 * place / (count - 1) + "%" : "0%";
   node.style.backgroundImage = "url(\"" + sheet.url + "\")";
+  node.style.backgroundSize = 100 * sheet.across + "% " + 100 * sheet.down + "%";
+  node.style.backgroundPosition = share(index % sheet.columns, sheet.across) + " " + share(Math.floor(index / sheet.columns), sheet.down);
   return node;
 }
 
@@ -87,8 +101,7 @@ class FaceCards {
     fill(this.people, people.map(person => el("tr", {class: person.key === this.only ? "on" : "", onclick: () => this.onfilter(person.key === this.only ? null : person.key)},
       el("td", {}, el("button.person", {type: "button", "aria-pressed": String(person.key === this.only), "aria-label": "Show " + person.label + " alone"},
         this.personCrop(person), el("span", {}, el("b", {}, el("i", {style: "background:var(" + cssName(person.role) + ")"}), person.label),
-          el("small", {}, (person.known ? "in the reference" : "not compared") + (person.tracks.size > 1 ? " · " + person.tracks.size + " tracks" : ""))))),
-      el("td.num", {}, person.frames + " / " + total),
+          el("small", {}, person.frames + " of " + total + " frames" + (person.known ? "" : " · not compared") + (person.tracks.size > 1 ? " · " + person.tracks.size + " tracks" : ""))))),
       el("td.num", {}, fixed(person.mean, 3)), el("td.num.judge", {}, fixed(person.judgeMean, 3)))));
   }
 
@@ -107,7 +120,7 @@ class FaceCards {
         el("b.none-mark", {}, "No face"), el("span", {}, first === last ? "frame " + (first + 1) : "frames " + (first + 1) + "–" + (last + 1)))),
       ...entries.map(({frame, face, person}) => () => el("button.fcard", {type: "button", "data-frame": frame, onclick: () => this.onseek(frame),
         "aria-label": "Frame " + (frame + 1) + ", " + person.label + ", similarity " + fixed(face.similarity, 2) + ". Show it in the player."},
-        el("span.pair", {}, this.referenceCrop(face.identity, 88), cropView(this.sheet, face.crop, 88, "Face of frame " + (frame + 1))),
+        el("span.pair", {}, this.referenceCrop(face.identity, null), cropView(this.sheet, face.crop, null, "Face of frame " + (frame + 1))),
         el("span.fc-head", {}, el("strong", {"data-tone": similarityTone(face.similarity)}, fixed(face.similarity, 2)),
           el("span", {}, several ? el("i", {style: "background:var(" + cssName(person.role) + ")"}) : null, "frame " + (frame + 1))),
         el("span.facts", {}, faceFacts(face).filter(([name]) => name !== "Pose" && name !== "Looks like").map(([name, value, kind]) => el("span", {class: kind}, name.toLowerCase() + " ", el("b", {}, value)))),

@@ -165,6 +165,14 @@ class OwnVideos {
     this.paint();
   }
 
+  /* Open the form for another video. */
+  add() {
+    this.open = true;
+    this.paint();
+    this.form.scrollIntoView({block: "nearest", behavior: "smooth"});
+    this.$("[name=video]").focus({preventScroll: true});
+  }
+
   /* The tiles: a place to add one, then the jobs, newest first. */
   show(jobs, chosen, run) {
     this.jobs = jobs;
@@ -181,14 +189,14 @@ class OwnVideos {
     this.$(".fc-close").hidden = !this.jobs.length;
     if (open && RFL.isShown(this.root)) this.loadExamples();
     fill(this.strip, el("button.tile-add", {type: "button", "aria-expanded": String(open), onclick: () => { this.open = !open; this.paint(); }}, el("b", {}, "+"), el("span", {}, "Score a video")),
-      this.jobs.map(job => el("button.fc-tile.wide", {type: "button", "aria-pressed": String(job.id === this.chosen), "data-state": job.state, "data-job": job.id, title: job.title, onclick: () => { this.open = false; this.onpick(job.id); }},
+      this.jobs.map(job => el("button.fc-tile.wide", {type: "button", "aria-pressed": String(job.id === this.chosen), "data-state": job.state, "data-job": job.id, title: job.title + " · " + RFL.when(job.created), onclick: () => { this.open = false; this.onpick(job.id); }},
         el("span.tile-pic", {}, this.picture(job)),
         el("span.tile-text", {}, el("b", {}, job.title), el("small", {}, this.word(job)),
           ENDED.has(job.state) ? null : el("span.bar", {class: job.total ? "" : "unknown"}, el("i", {style: "width:" + (job.total ? 100 * job.done / job.total : 0) + "%"}))))));
   }
 
   word(job) {
-    if (job.state === "done") return [job.pack, job.det_size ? job.det_size + " px" : null, RFL.when(job.created)].filter(Boolean).join(" · ");
+    if (job.state === "done") return [job.pack, job.det_size ? job.det_size + " px" : null].filter(Boolean).join(" · ");
     if (job.state === "failed") return "failed · " + RFL.when(job.created);
     if (job.state === "cancelled") return "cancelled · " + RFL.when(job.created);
     return progressWords(job);

@@ -10,6 +10,12 @@ window.RFL.similarityOf = window.RFL.similarityOf || ((frame) => {
   return known.length ? Math.max(...known.map(face => face.similarity)) : null;
 });
 
+/* White or black, whichever can be read on a colour #rrggbb; white on any other. */
+function inkOn(background) {
+  const [r, g, b] = (/^#(..)(..)(..)$/.exec(background) || []).slice(1).map(part => parseInt(part, 16));
+  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#0d1017" : "#fff";
+}
+
 /* Boxes over a picture of `size` {width, height}. `style` gives each face its colour, label, landmarks or not, and whether it stands back. */
 window.RFL.paintBoxes = window.RFL.paintBoxes || ((canvas, size, faces, style) => {
   const ratio = window.devicePixelRatio || 1;
@@ -54,7 +60,7 @@ window.RFL.paintBoxes = window.RFL.paintBoxes || ((canvas, size, faces, style) =
     pen.beginPath();
     pen.roundRect(Math.max(0, Math.min(x, width - wide)), y, wide, 17, 4);
     pen.fill();
-    pen.fillStyle = "#fff";
+    pen.fillStyle = inkOn(background);
     pen.fillText(text, Math.max(0, Math.min(x, width - wide)) + 5, y + 12.5);
   }
 });
