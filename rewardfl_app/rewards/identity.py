@@ -234,15 +234,13 @@ def _describe(
                 for place, (track, more) in enumerate(zip(tracks_here, details, strict=True))
             ]
         )
-    summaries = [
-        TrackSummary(
-            track=k,
-            identity=identity[k],
-            mean_similarity=_mean([values.get(key) for key in track.faces.items()]),
-            frames=len(track.faces),
+    summaries = []
+    for k, track in enumerate(linked):
+        mean = _mean([values.get(key) for key in track.faces.items()])
+        unlike = mean is not None and mean < tracks.NOT_ANOTHER
+        summaries.append(
+            TrackSummary(track=k, identity=identity[k], mean_similarity=mean, frames=len(track.faces), unlike=unlike)
         )
-        for k, track in enumerate(linked)
-    ]
     return faces, summaries
 
 

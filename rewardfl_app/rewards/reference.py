@@ -44,12 +44,17 @@ class Face(TypedDict):
 
 
 class TrackSummary(TypedDict):
-    """One track of a clip; `frames` is the number of frames that show it."""
+    """One track of a clip; `frames` is the number of frames that show it.
+
+    `unlike`: it counts for its person because it is where they should be, not because it looks like them: a face that
+    drifted away, or somebody else after a cut.
+    """
 
     track: int
     identity: int | None
     mean_similarity: float | None
     frames: int
+    unlike: bool
 
 
 @dataclass(frozen=True)

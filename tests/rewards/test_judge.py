@@ -108,7 +108,7 @@ def test_report_has_the_agreed_keys_and_is_json() -> None:
         "video", "fps", "num_frames", "width", "height", "prompt", "seed", "reward", "judge", "motion", "sharpness",
         "face_rate", "reference", "faceless_frames", "tracks", "frames", "crops",
     }  # fmt: skip
-    assert set(report["tracks"][0]) == {"track", "identity", "mean_similarity", "frames"}
+    assert set(report["tracks"][0]) == {"track", "identity", "mean_similarity", "frames", "unlike"}
     face = report["frames"][3]["faces"][0]
     assert set(face) == {
         "track", "identity", "bbox", "landmarks", "det_score", "similarity", "judge_similarity", "size", "sharpness",

@@ -75,6 +75,8 @@ def test_each_person_has_one_track_that_never_swaps_where_the_largest_face_jumps
     seen = _observed(real_pack, people)
     result = reward.result_of(seen, reward.reference_of(seen, is_clip=True))
     assert [track["frames"] for track in result.tracks] == [53, 53, 17, 51, 51]
+    first = reward.result_of(seen, reward.reference_of(seen, is_clip=False)).tracks
+    assert [track["unlike"] for track in first] == [False, False, False, True, False], "somebody else after the cut"
     # By embeddings: nobody resembles another track's person more than their own.
     embedded = {
         track["track"]: torch.stack([seen[n].embeddings[k] for n, k in _places(result.faces, track["track"])])
