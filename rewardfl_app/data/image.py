@@ -33,7 +33,7 @@ def read(path: Path, height: int | None = None, width: int | None = None) -> Pix
     """
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
+            pixels = np.array(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist.") from error
     except UnidentifiedImageError as error:

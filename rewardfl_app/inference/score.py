@@ -24,7 +24,7 @@ from rewardfl_app.inference.overlay import Overlay
 from rewardfl_app.inference.scoring_request import ScoringRequest, Status
 from rewardfl_app.inference.turned_video import TurnedVideo
 from rewardfl_app.rendering.crops import CropSheet
-from rewardfl_app.rendering.scoring import ClipReference, Measurement, Scorer
+from rewardfl_app.rendering.scoring import MEASURES, ClipReference, Measurement, Scorer
 from rewardfl_app.runs.jsonfile import write_json_atomic
 
 if TYPE_CHECKING:
@@ -212,6 +212,8 @@ class _Scoring:
             yield f"Faces are found when the video is turned by {degrees} degrees: turn it first."
         if num_frames == 1 and not faceless:
             yield "The video has one frame: nothing can be said about change."
+        if set(self._scorer.measures) != set(MEASURES):
+            yield "Only face_similarity was scored: rewards of one's own need the whole clip at once."
         if self._video.info.varies:
             yield f"The frame rate varies: times are those of the average, {report['fps']:.4g} fps."
         if self._request.write & _HEAT and num_frames > heat_map.MOST_FRAMES:
