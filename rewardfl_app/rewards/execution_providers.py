@@ -110,4 +110,5 @@ def _has_nvidia_gpu() -> bool:
     gpus = Path("/proc/driver/nvidia/gpus")
     if gpus.is_dir():
         return any(gpus.iterdir())
-    return Path("/dev/nvidia0").exists() or (os.name == "nt" and shutil.which("nvidia-smi") is not None)
+    behind_windows = os.name == "nt" or Path("/dev/dxg").exists()  # the latter is Windows' Linux
+    return Path("/dev/nvidia0").exists() or (behind_windows and shutil.which("nvidia-smi") is not None)

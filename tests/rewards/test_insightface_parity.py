@@ -19,6 +19,8 @@ from released_graphs import embedder_file, scrfd_10g_file
 from torch import Tensor
 
 from rewardfl_app.config.schema import RewardConfig
+from rewardfl_app.pocket import paths
+from rewardfl_app.pocket.clips import sample_clip
 from rewardfl_app.rewards import onnx_session
 from rewardfl_app.rewards.insightface_analysis import InsightfaceCheck, ParityReport
 from rewardfl_app.rewards.observation import FrameFaces, Observer
@@ -168,6 +170,20 @@ def test_grey_black_and_white_frames(packs: Callable[[str], Path]) -> None:
     flat = [np.full_like(grey, level) for level in (0, 255)]
     report, _ = _parity(packs("antelopev2"), np.concatenate([grey, *flat]), 128)
     assert report.agrees
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_the_embedded_pack_on_drawn_people(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained weights, several people side by side in one frame."""
+    monkeypatch.setattr(onnx_session, "is_enough", lambda module: engine == "onnxruntime")
+    rng = np.random.default_rng(11)
+    people = [sample_clip(rng, num_frames=3).drawing.images for _ in range(4)]
+    frames = np.concatenate([np.concatenate(people[:2], 2), np.concatenate(people[2:], 2)], 1)  # [3, 128, 128, 3]
+    check = InsightfaceCheck(paths.FACE_PACK, 192)
+    seen = Observer(load_pack(paths.FACE_PACK), RewardConfig(det_size=192)).observe(_tensor(frames))
+    check.add(frames, seen)
+    report = check.result()
+    assert report.agrees and report.faces == 3 * 4 == sum(len(found) for found in seen)
 
 
 def test_the_files_have_the_layout_of_the_released_ones(packs: Callable[[str], Path]) -> None:
