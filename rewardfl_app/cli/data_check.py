@@ -94,5 +94,6 @@ def _shown(value: float | None, form: str = "d") -> str:
 def _summary(report: dict[str, Any]) -> str:
     count = len({problem["row"] for problem in report["problems"]})
     rows = {row["row"] for row in report["rows"]} | {problem["row"] for problem in report["problems"]}
-    found = f"{count} of {len(rows)} rows have a problem." if count else f"{len(rows)} rows, no problem found."
+    many = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+    found = f"{count} of {many} with a problem." if count else f"{many}, no problem found."
     return found if report["faces"] else f"{found} Faces were not looked for: give --reward-model-path."

@@ -62,8 +62,10 @@ def test_good_rows_are_described(folder: Path) -> None:
 
 
 def test_every_problem_is_listed_by_row_and_column(folder: Path) -> None:
-    rows = ("good.mp4,a,", "none.mp4,b,", "text.mp4,c,", "cut.mp4,d,", "late.mp4,e,", "grey.mp4,f,", "good.mp4,g,grey.png",
-            "good.mp4,h,text.mp4", ",i,")  # fmt: skip
+    rows = (
+        "good.mp4,a,", "none.mp4,b,", "text.mp4,c,", "cut.mp4,d,", "late.mp4,e,", "grey.mp4,f,",
+        "good.mp4,g,grey.png", "good.mp4,h,text.mp4", ",i,",
+    )  # fmt: skip
     report = check(table(folder, *rows))
     told = [(problem["row"], problem["field"]) for problem in report["problems"]]
     assert told == [(2, "video"), (3, "video"), (4, "video"), (5, "video"), (6, "video"), (7, "input_image"),
