@@ -48,8 +48,11 @@ def start(request: Mapping[str, Any], runs_dir: Path, uploads: Path) -> dict[str
     reward, pack = RewardConfig(), ""
     try:
         video = _video(request, runs_dir, uploads)
-    except (UploadError, DataError, OSError) as error:
+    except (UploadError, DataError) as error:
         problems.append({"field": "video", "message": str(error)})
+    except OSError as error:
+        sentence = f"The sample clips cannot be made in {runs_dir} ({error.strerror}): free space there."
+        problems.append({"field": "video", "message": sentence})
     try:
         if request.get("reference"):
             reference = accept(request["reference"], VIDEO_SUFFIXES | PICTURE_SUFFIXES, uploads)

@@ -75,7 +75,7 @@ def _course(who: int, curve: Mapping[int, float], several: bool) -> str:
     if len(curve) == 1:
         return f"{name} is {first:.2f}"
     if abs(last - first) <= STEADY:
-        low, high = min(curve.values()), max(curve.values())
+        low, high = min(_later(curve)), max(_later(curve))
         if high - low <= STEADY:
             return f"{name} holds at {(first + last) / 2:.2f} over the clip"
         return f"{name} stays between {low:.2f} and {high:.2f}"
@@ -83,10 +83,15 @@ def _course(who: int, curve: Mapping[int, float], several: bool) -> str:
 
 
 def _ends(curve: Mapping[int, float]) -> tuple[float, float]:
-    """Mean of the first and of the last tenth; frame 0 is given to the model, so it is left out where there is more."""
-    values = [curve[index] for index in sorted(curve) if index > 0] or list(curve.values())
+    """Mean of the first and of the last tenth."""
+    values = _later(curve)
     tenth = max(1, len(values) // 10)
     return _mean(values[:tenth]), _mean(values[-tenth:])
+
+
+def _later(curve: Mapping[int, float]) -> list[float]:
+    """The values in the order of the frames; frame 0 is given to the model, so it is left out where there is more."""
+    return [curve[index] for index in sorted(curve) if index > 0] or list(curve.values())
 
 
 def _mean(values: Sequence[float]) -> float:

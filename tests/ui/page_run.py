@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from rewardfl_app.config import files, presets
 from rewardfl_app.data import video
@@ -24,6 +25,7 @@ from rewardfl_app.supervisor import process
 NUM_FRAMES = 17
 FPS = 8
 SIZE = 64
+CROP = 112
 PROMPTS = ("a person with blue hair smiles", "a person with a red beard turns", "a person talks")
 
 
@@ -105,16 +107,28 @@ class FakeRun:
         boxes = [_box(frame, motion) for frame in range(NUM_FRAMES)]
         pixels = np.stack([_portrait(index, box, blur) for box in boxes])
         video.write(folder / "video.mp4", pixels, FPS)
+        crops = [Image.fromarray(_cut(picture, box)) for picture, box in zip(pixels, boxes, strict=True)]
+        sheet = Image.new("RGB", (CROP * 16, CROP * 2))
+        for place, crop in enumerate(crops):
+            sheet.paste(crop.resize((CROP, CROP)), (place % 16 * CROP, place // 16 * CROP))
+        sheet.save(folder / "crops.jpg")
         frames = []
         for frame, box in enumerate(boxes):
             similarity = None if frame == 0 else round(reward + 0.05 * math.sin(frame * 0.9 + index) - 0.004 * frame, 4)
             face = {
                 "track": 0,
+                "identity": 0,
                 "bbox": box,
                 "landmarks": _landmarks(box),
                 "det_score": 0.93,
                 "similarity": similarity,
                 "judge_similarity": None if similarity is None else similarity + 0.04,
+                "size": 26.8,
+                "sharpness": 120.5,
+                "pose": {"yaw": 3.0, "pitch": -1.0, "roll": 0.5},
+                "age": None,
+                "sex": None,
+                "crop": frame,
             }
             frames.append({"frame": frame, "faces": [face]})
         content = {
@@ -133,6 +147,7 @@ class FakeRun:
             "faceless_frames": [],
             "tracks": [{"track": 0, "identity": 0, "mean_similarity": reward, "frames": NUM_FRAMES}],
             "frames": frames,
+            "crops": {"file": "crops.jpg", "size": CROP, "columns": 16},
         }
         write_faces(folder, content)
 
@@ -147,6 +162,11 @@ def _landmarks(box: list[float]) -> list[list[float]]:
     x0, y0, x1, y1 = box
     places = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.58), (0.35, 0.76), (0.65, 0.76))
     return [[x0 + u * (x1 - x0), y0 + v * (y1 - y0)] for u, v in places]
+
+
+def _cut(picture: NDArray[np.uint8], box: list[float]) -> NDArray[np.uint8]:
+    x0, y0, x1, y1 = (round(value) for value in box)
+    return picture[y0:y1, x0:x1]
 
 
 def _portrait(index: int, box: list[float], blur: int) -> NDArray[np.uint8]:
