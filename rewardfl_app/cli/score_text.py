@@ -113,7 +113,10 @@ def _track(report: Mapping[str, Any], track: Mapping[str, Any]) -> str:
     ends = tenths([face["similarity"] for face in faces])
     change = "" if ends is None else f" ({ends[0]:.3f} in its first tenth, {ends[1]:.3f} in its last)"
     mean = "" if track["mean_similarity"] is None else f", similarity {track['mean_similarity']:.3f}{change}"
-    return f"person {track['identity'] + 1}{mean}, {length}"
+    who = f"person {track['identity'] + 1}"
+    if track.get("unlike"):
+        who = f"someone unlike {who}, in their place"
+    return f"{who}{mean}, {length}"
 
 
 def _people(count: int) -> str:

@@ -27,6 +27,7 @@ class Overlay:
     def __init__(self, report: Mapping[str, Any]) -> None:
         height, width = int(report["height"]), int(report["width"])
         self._frames = report["frames"]
+        self._unlike = {track["track"] for track in report["tracks"] if track.get("unlike")}
         self._several = len({t["identity"] for t in report["tracks"] if t["identity"] is not None}) > 1
         self._scale = max(1, math.ceil(_SMALLEST_SIDE / min(height, width)))
         self._picture = (width * self._scale, height * self._scale)
@@ -71,7 +72,8 @@ class Overlay:
     def _texts(self, face: Mapping[str, Any]) -> list[tuple[str, Colour]]:
         if face["identity"] is None:
             return [("someone else", colours.BYSTANDER)]
-        name = f"{face['identity'] + 1}: " if self._several else ""
+        doubt = "?" if face["track"] in self._unlike else ""  # there for their place alone
+        name = f"{face['identity'] + 1}{doubt}: " if self._several else doubt and f"{doubt} "
         texts = [(name + ("-" if face["similarity"] is None else f"{face['similarity']:.2f}"), _colour(face))]
         if face["judge_similarity"] is not None:
             texts.append((f"{face['judge_similarity']:.2f}", colours.JUDGE))
