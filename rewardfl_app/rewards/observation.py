@@ -120,7 +120,7 @@ class Observer:
         details = [Details(*row, *pose) for *row, pose in zip(sizes, sharpness.tolist(), poses, strict=True)]
         if self.pack.attributes is None or not details:
             return details
-        told = self.pack.attributes.measure(_in_range(frames), index, boxes)
+        told = self.pack.attributes.measure(frames, index, boxes)
         return [
             replace(own, age=more.age, sex=more.sex, **({} if more.pose is None else _angles(more.pose)))
             for own, more in zip(details, told, strict=True)

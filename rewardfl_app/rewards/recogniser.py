@@ -26,7 +26,7 @@ class Recogniser(nn.Module):
         self.graph = graph
         shape = graph.input_shapes[0]
         if len(shape) != 4 or shape[2] is None or shape[2] != shape[3] or (shape[2] % 112 and shape[2] % 128):
-            raise PackError(f"{graph.path}: a recogniser takes square crops of 112 or 128 pixels, this one {shape}")
+            raise PackError(f"{graph.path}: a recogniser takes squares of 112 or 128 pixels or multiples, not {shape}")
         if len(graph.output_names) != 1:
             raise PackError(f"{graph.path}: a recogniser has one output, this one {len(graph.output_names)}")
         self.size: int = shape[2]
