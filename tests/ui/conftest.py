@@ -59,7 +59,7 @@ class WatchedPage:
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("pageerror", lambda error: self.complaints.append(error.stack or str(error)))
         self.page.on("request", self._request)
 
     def open(self, address: str) -> Any:

@@ -60,7 +60,7 @@ function show() {
   const jobs = v.jobs.filter(row => row.kind === "score");
   const listedJob = jobs.some(row => row.id === job);
   if (listedJob && awaited === job) awaited = null;
-  if (now === "own" && jobs.length && !listedJob && awaited !== job) job = jobs[0].id;
+  if (now === "own" && jobs.length && !listedJob && (!job || awaited !== job)) job = jobs[0].id;
   own.show(jobs, now === "own" ? job : null, v.run);
   if (now === "own") showJob(jobs.find(row => row.id === job) || null); else showRun(v, usable);
   paintHeat();
@@ -115,7 +115,7 @@ async function showRun(v, usable) {
 
 /* A job of one's own: its clip, how far it is, or why it failed. */
 async function showJob(row) {
-  if (!row) { if (awaited && awaited === job) none("Starting", el("span.bar.unknown", {}, el("i"))); else none("", ""); return; }
+  if (!row) { if (job && awaited === job) none("Starting", el("span.bar.unknown", {}, el("i"))); else none("", ""); return; }
   if (row.state === "done") {
     if (!jobClip || jobClip.name !== row.id) {
       if (asked === row.id) return;

@@ -22,14 +22,16 @@ class FaceModel {
 
   /* Those of the reference first, then whoever else is seen; a person may have several tracks. */
   findPeople() {
-    const found = new Map();
+    const found = new Map(), nothing = new Array(this.count).fill(null);
+    const values = face => face.identity === null ? nothing : nothing.slice();  // a film has hundreds of strangers
     this.frames.forEach((faces, index) => {
       for (const face of faces) {
         if (!found.has(face.person)) found.set(face.person, {key: face.person, identity: face.identity, tracks: new Set(), frames: 0,
-          similarity: new Array(this.count).fill(null), judge: new Array(this.count).fill(null)});
+          similarity: values(face), judge: values(face)});
         const person = found.get(face.person);
         person.tracks.add(face.track);
         person.frames += 1;
+        if (face.identity === null) continue;
         if (Number.isFinite(face.similarity)) person.similarity[index] = face.similarity;
         if (Number.isFinite(face.judge_similarity)) person.judge[index] = face.judge_similarity;
       }

@@ -122,7 +122,8 @@ class OwnVideos {
   async loadExamples() {
     if (this.asked) return;
     this.asked = true;
-    const found = await this.server.load_examples({}).catch(() => { this.asked = false; return []; });
+    const found = await this.server.load_examples({}).catch(() => null) || [];
+    this.asked = found.length > 0;
     const box = this.$(".fc-examples");
     box.hidden = !found.length;
     RFL.fill(box.querySelector("div"), found.map(row => RFL.el("button", {type: "button", title: row.prompt, "data-example": row.example, "aria-label": "Sample clip: " + row.prompt,
