@@ -90,7 +90,7 @@ def crop(
     corners = edge @ back[:, :, :2].transpose(1, 2) + back[:, None, :, 2]
     low = (corners.amin(1).floor() - _MARGIN).long()
     span = (corners.amax(1).ceil() + _MARGIN + 1).long() - low
-    pixels = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="xy"), -1).to(torch.float64)
+    steps = torch.arange(size, dtype=torch.float64)
     source = frames.unbind(0)  # one backward for the whole video instead of one per face
     crops: list[Tensor] = [frames] * count  # each place is filled below, grouped by factor
     for factor in sorted(set(factors)):
@@ -100,11 +100,14 @@ def crop(
         for m in members:
             window = _window(source[int(frame_index[m])], int(low[m, 0]), int(low[m, 1]), side[0], side[1])
             windows.append(F.avg_pool2d(window[None], factor)[0] if factor > 1 else window)
-        points = torch.einsum("mij,yxj->myxi", back[members][:, :, :2], pixels) + back[members][:, None, None, :, 2]
-        # In the window, averaged pixel p stands at frame pixel low + p * factor + (factor - 1) / 2.
-        points = (points - low[members][:, None, None] - (factor - 1) / 2) / factor
+        # In the window, averaged pixel p stands at frame pixel low + p * factor + (factor - 1) / 2; grid_sample wants
+        # (2 p + 1) / extent - 1. What crop position (x, y) maps to is a part of x and a part of y, added up.
         extent = torch.tensor([side[0] // factor, side[1] // factor], dtype=torch.float64)
-        grid = ((2 * points + 1) / extent - 1).to(frames.device, working)
+        start = (back[members][:, :, 2] - low[members] - (factor - 1) / 2) / factor
+        rates = 2 * back[members][:, :, :2] / factor / extent[:, None]
+        along_x = (rates[:, :, 0, None] * steps + ((2 * start + 1) / extent - 1)[:, :, None]).to(frames.device, working)
+        along_y = (rates[:, :, 1, None] * steps).to(frames.device, working)
+        grid = (along_x[:, :, None, :] + along_y[:, :, :, None]).permute(0, 2, 3, 1)
         stack = torch.stack(windows)
         sampled = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False) - 1
         for m, one in zip(members, sampled.unbind(0), strict=True):

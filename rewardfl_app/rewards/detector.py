@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rewardfl_app.rewards import onnx_session
 from rewardfl_app.rewards.onnx_graph import OnnxGraph, PackError
+from rewardfl_app.rewards.onnx_rewrite import merge_sibling_convolutions
 from rewardfl_app.rewards.onnx_session import OnnxSession
 
 Array = np.ndarray[Any, Any]
@@ -60,7 +61,7 @@ class FaceDetector(nn.Module):
             raise PackError(f"{graph.path}: {kind} ({len(graph.output_names)} outputs; 9 or 15 are needed)")
         self.strides = _STRIDES[len(graph.output_names)]
         self._num_values = [count for count in (1, 4, 10) for _ in self.strides]
-        self._session = OnnxSession(graph.path)
+        self._session = OnnxSession(graph.path, merge_sibling_convolutions)
         shape = graph.input_shapes[0]
         self.fixed_size = (shape[3], shape[2]) if len(shape) == 4 and shape[2] and shape[3] else None
         self._try_out()

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from rewardfl_app.rewards.onnx_graph import PackError
+from rewardfl_app.rewards.onnx_graph import PackError, read_model
 
 Array = np.ndarray[Any, Any]
 Result = TypeVar("Result")
@@ -26,8 +27,10 @@ Result = TypeVar("Result")
 class OnnxSession:
     """`run(inputs) -> outputs` of a file with one input; loaded at its first use."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rewrite: Callable[[onnx.ModelProto], onnx.ModelProto] | None = None) -> None:
+        """`rewrite` makes an equal graph that runs faster."""
         self.path = path
+        self._rewrite = rewrite
 
     def run(self, inputs: Tensor, at_once: int = 1) -> list[list[Array]]:
         """The outputs for inputs [N, ...] (float32, on the CPU), `at_once` samples in one call: a list per call.
@@ -53,9 +56,12 @@ class OnnxSession:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # it warns at every frame whose size is not the one in the file
         try:
-            return onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(self._source(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base
             raise PackError(f"{self.path}: ONNX Runtime cannot load this file ({error})") from error
+
+    def _source(self) -> str | bytes:
+        return str(self.path) if self._rewrite is None else self._rewrite(read_model(self.path)).SerializeToString()
 
     @cached_property
     def _workers(self) -> ThreadPoolExecutor:
