@@ -105,23 +105,15 @@ class FaceDetector(nn.Module):
     ) -> list[Faces]:
         """Faces of the graph's own inputs [N, 3, h, w]; coordinates are divided by `scale`."""
         maps = [out.float().cpu().numpy() for out in self._maps(inputs)]
-        tables = []
-        for n in range(len(inputs)):
+        height, width = inputs.shape[-2:]
+        found = []
+        for frame in zip(*maps, strict=True):
             parts = [
-                self._above(threshold, inputs.shape[-2:], [out[n] for out in maps], k) for k in range(len(self.strides))
+                _above(threshold, frame[k :: len(self.strides)], height // stride, width // stride, stride)
+                for k, stride in enumerate(self.strides)
             ]
-            tables.append(np.concatenate(parts))
-        return [_suppress(table, scale, nms, overlap_offset) for table in tables]
-
-    def _above(self, threshold: float, size: Sequence[int], maps: list[Array], level: int) -> Array:
-        """Score, 4 distances, 10 landmark offsets and centre, in pixels of the canvas, of a level's likely anchors."""
-        stride = self.strides[level]
-        scores, distances, offsets = maps[level :: len(self.strides)]
-        row = np.flatnonzero(scores[:, 0] >= threshold)
-        columns = size[1] // stride
-        cell = row // (len(scores) // (size[0] // stride * columns))
-        centre = np.stack([cell % columns, cell // columns], 1) * stride
-        return np.concatenate([scores[row], distances[row] * stride, offsets[row] * stride, centre], 1)
+            found.append(_suppress(np.concatenate(parts), scale, nms, overlap_offset))
+        return found
 
     def _maps(self, inputs: Tensor) -> list[Tensor]:
         """The raw outputs, each [N, rows, values]."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from painted_faces import BLUE, GREEN, RED, ColourRecogniser, paint, painted_pac
 
 from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.rewards import alignment, observation
+from rewardfl_app.rewards.attributes import Attributes, FaceAttributes
 from rewardfl_app.rewards.identity import IdentityReward
 from rewardfl_app.rewards.observation import Observer, sharpness_of
 from rewardfl_app.rewards.pack import FacePack, load_recogniser
@@ -107,3 +109,17 @@ def test_the_gradient_in_parts_is_the_gradient_of_the_reward() -> None:
         ]
         assert float(expected.abs().max()) > 0
         torch.testing.assert_close(torch.cat(parts), expected, atol=1e-7, rtol=1e-4)
+
+
+def test_what_the_packs_further_files_say_of_a_face_is_kept() -> None:
+    class Told:
+        def measure(self, frames: torch.Tensor, index: torch.Tensor, boxes: torch.Tensor) -> list[FaceAttributes]:
+            assert len(index) == len(boxes)
+            whole = FaceAttributes(pose=(1.0, 2.0, 3.0), age=40, sex="F")
+            return [whole if n % 2 == 0 else FaceAttributes(age=7) for n in range(len(boxes))]
+
+    pack = replace(painted_pack(), attributes=cast(Attributes, Told()))
+    first, second = Observer(pack, RewardConfig()).observe(CLIP[:1])[0].details
+    assert (first.pitch, first.yaw, first.roll, first.age, first.sex) == (1.0, 2.0, 3.0, 40, "F")
+    plain = _observer().observe(CLIP[:1])[0].details[1]
+    assert (second.age, second.sex) == (7, None) and second.yaw == plain.yaw, "five landmarks where there are not more"
