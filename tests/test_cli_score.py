@@ -211,7 +211,7 @@ def test_data_check_of_files_alone_starts_no_child(cli: Cli, clip: Path, tmp_pat
     ]
     table.write_text("video,prompt\nclip.mp4,a\ntext.mp4,b\nnone.mp4,c\n")
     code, out, err = cli("data-check", "metadata.csv")
-    assert code == 2 and "2 of 3 rows with a problem." in out
+    assert code == 2 and "Problems in 2 of 3 rows." in out
     first, second = err.splitlines()
     assert first.startswith("error: row 2, video: ") and "it holds text" in first
     assert second.startswith("error: row 3, video: ") and "does not exist" in second
@@ -226,7 +226,7 @@ def test_data_check_with_a_pack_looks_for_faces(cli: Cli, clip: Path, tmp_path: 
     assert code == 2 and out.splitlines()[0].split() == [
         *("ROW", "VIDEO", "FRAMES", "SIZE", "FPS", "FACE", "SCORE", "PEOPLE", "RATE"),
     ]
-    assert out.splitlines()[1].split()[-2:] == ["1", "100%"] and "1 of 2 rows with a problem." in out
+    assert out.splitlines()[1].split()[-2:] == ["1", "100%"] and "Problems in 1 of 2 rows." in out
     assert "Faces were not looked for" not in out
     [line] = err.splitlines()
     assert line.startswith("error: row 2, video: No face was found in the first frame of")
@@ -238,6 +238,20 @@ def test_data_check_of_a_table_that_is_none(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("data-check", "none.csv", "--json")
     [problem] = json.loads(out)["problems"]
     assert code == 2 and problem["row"] is None and "does not exist" in problem["message"]
+
+
+def test_a_terminal_sees_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write = "import json, sys, time; json.dump({'done': 3, 'total': 9, 'message': 'Drawing'}, open(sys.argv[1], 'w')); "
+    code = write + "time.sleep(0.6)"
+    monkeypatch.setattr(inference_child, "inference_command", lambda *words: [sys.executable, "-c", code, *words])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    line = inference_child.ProgressLine(tmp_path / "status.json", "frames")
+    inference_child.run(str(tmp_path / "status.json"), while_running=line)
+    line.clear()
+    shown = capfd.readouterr().err.split("\r\033[K")
+    assert "Drawing 3 of 9 frames" in shown and shown[-1] == ""
 
 
 def test_the_whole_way_with_a_child_of_its_own(clip: Path, tmp_path: Path) -> None:

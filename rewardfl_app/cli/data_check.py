@@ -95,5 +95,5 @@ def _summary(report: dict[str, Any]) -> str:
     count = len({problem["row"] for problem in report["problems"]})
     rows = {row["row"] for row in report["rows"]} | {problem["row"] for problem in report["problems"]}
     many = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-    found = f"{count} of {many} with a problem." if count else f"{many}, no problem found."
+    found = f"Problems in {count} of {many}." if count else f"{many}, no problem found."
     return found if report["faces"] else f"{found} Faces were not looked for: give --reward-model-path."

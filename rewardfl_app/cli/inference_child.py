@@ -65,8 +65,8 @@ class ProgressLine:
 
     def __call__(self) -> None:
         """Show how far it is."""
-        content = read_json(self._status) if self._shown else None
-        if content is not None:
+        if self._shown:
+            content = read_json(self._status) or {"message": "Starting"}
             total = content.get("total")
             far = f" {content.get('done')} of {total} {self._unit}" if total else " ..."
             typer.echo(f"\r\033[K{content.get('message')}{far}", err=True, nl=False)

@@ -17,7 +17,7 @@ import torch
 from rewardfl_app.data.errors import DamagedVideo, DataError
 from rewardfl_app.data.image import Pixels
 from rewardfl_app.data.writer import VideoWriter
-from rewardfl_app.inference import heat_map
+from rewardfl_app.inference import freed_memory, heat_map
 from rewardfl_app.inference.clip_source import ClipSource, to_frames
 from rewardfl_app.inference.heat_map import HeatMap
 from rewardfl_app.inference.overlay import Overlay
@@ -181,10 +181,9 @@ class _Scoring:
             heat.write_over(folder / "heat_over_video.mp4", fps, frames, advance)
 
     def _report(self, source: ClipSource, measured: Measurement, known: ClipReference, folder: Path) -> dict[str, Any]:
-        kind = OWN_FIRST_FRAME
-        if source is self._video and self._reference is not None:
-            kind = "image" if self._reference.is_still else "video"
-        path = None if kind == OWN_FIRST_FRAME or self._reference is None else str(self._reference.path)
+        kind, path = OWN_FIRST_FRAME, None
+        if self._reference is not None:
+            kind, path = "image" if self._reference.is_still else "video", str(self._reference.path)
         report = measured.report(
             video="video.mp4" if "video" in self._request.write else str(source.path),
             fps=source.info.fps,
@@ -242,11 +241,12 @@ def _writer(path: Path, source: ClipSource) -> VideoWriter:
 
 
 def _counted(chunks: Iterator[Pixels]) -> Iterator[tuple[int, Pixels]]:
-    """Each chunk with the number of its first frame."""
+    """Each chunk with the number of its first frame; when it is done with, its memory is given back."""
     offset = 0
     for pixels in chunks:
         yield offset, pixels
         offset += len(pixels)
+        freed_memory.give_back()
 
 
 def _parity(check: InsightfaceCheck) -> dict[str, Any]:

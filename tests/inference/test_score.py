@@ -15,6 +15,7 @@ from steady_faces import SteadyFaces
 
 from rewardfl_app.data import image, video
 from rewardfl_app.data.writer import VideoWriter
+from rewardfl_app.inference import clip_source
 from rewardfl_app.inference import score as scoring
 from rewardfl_app.inference.clip_source import to_frames
 from rewardfl_app.inference.scoring_request import ScoringRequest
@@ -52,6 +53,7 @@ def test_the_scored_folder_holds_all_that_the_page_shows(run_score: Any, clip: P
     assert heat is not None and heat["scale"] > 0 and len(heat["frames"]) == 17 and heat["frames"][0] == 0
     reference = read_json(out / "reference" / "faces.json")
     assert reference is not None and reference["num_frames"] == 1 and reference["tracks"][0]["identity"] == 0
+    assert reference["reference"] == faces["reference"]
     assert video.probe(out / "reference" / "video.mp4").num_frames == 1 and (out / "reference" / "crops.jpg").is_file()
     assert scored.status["state"] == "done" and scored.status["done"] == scored.status["total"]
 
@@ -254,7 +256,18 @@ def peak_bytes(path: Path, num_frames: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_memory_does_not_grow_with_the_pixels_of_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_source, "_PIXELS_AT_ONCE", 4 * 128 * 128)
     peak_bytes(tmp_path, 3, monkeypatch)  # what is imported and cached once
-    short, long = peak_bytes(tmp_path, 40, monkeypatch), peak_bytes(tmp_path, 120, monkeypatch)
+    short, long = peak_bytes(tmp_path, 16, monkeypatch), peak_bytes(tmp_path, 56, monkeypatch)
     # A frame has 49,152 bytes of pixels; what stays of the face found in it are a few thousand.
-    assert (long - short) / 80 < 12_000
+    assert (long - short) / 40 < 12_000
+
+
+def test_a_real_person_drifts_away(run_score: Any, real_faces: Path) -> None:
+    reward = {"reward_model_path": str(real_faces / "models" / "antelope_mini"), "det_size": 320}
+    scored = run_score(real_faces / "video1.mp4", ["faces", "crops"], reward=reward)
+    faces = scored.faces
+    assert scored.code == 0 and faces["faceless_frames"] == [] and len(faces["tracks"]) == 1
+    assert faces["tracks"][0]["frames"] == 81 and Image.open(scored.out / "crops.jpg").size == (16 * 112, 6 * 112)
+    similarity = [frame["faces"][0]["similarity"] for frame in faces["frames"]]
+    assert np.mean(similarity[1:9]) > 0.7 and np.mean(similarity[-8:]) < 0.6
