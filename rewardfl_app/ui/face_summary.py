@@ -43,14 +43,17 @@ def summary(report: Mapping[str, Any]) -> Summary:
     parts = [_course(who, people[who], len(people) > 1) for who in sorted(people)[:MOST_PEOPLE]]
     if len(people) > MOST_PEOPLE:
         parts.append(f"{len(people) - MOST_PEOPLE} more people")
+    parts += _strangers(report, len(people) > 1)
     if without:
-        parts.append("1 frame without a face" if len(without) == 1 else f"{len(without)} frames without a face")
+        parts.append(f"{_frames(len(without))} without a face")
     elif total > 1:
         parts.append("a face in every frame")
     worst, where = min((value, index) for curve in people.values() for index, value in curve.items())
     if total > 1:
         parts.append(f"worst at frame {where + 1} ({worst:.2f})")
-    falls = any(_ends(curve)[1] < _ends(curve)[0] - STEADY for curve in people.values())
+    falls = any(track.get("unlike") for track in report.get("tracks") or []) or any(
+        _ends(curve)[1] < _ends(curve)[0] - STEADY for curve in people.values()
+    )
     level: Level = "warn" if without else "flat" if falls else "good"
     text = "; ".join(parts)
     return Summary((text[0].upper() + text[1:] + ".").replace(" -0", " −0").replace("(-0", "(−0"), level)
@@ -80,6 +83,22 @@ def _course(who: int, curve: Mapping[int, float], several: bool) -> str:
             return f"{name} holds at {(first + last) / 2:.2f} over the clip"
         return f"{name} stays between {low:.2f} and {high:.2f}"
     return f"{name} {'falls' if last < first else 'rises'} from {first:.2f} to {last:.2f} over the clip"
+
+
+def _frames(count: int) -> str:
+    return "1 frame" if count == 1 else f"{count} frames"
+
+
+def _strangers(report: Mapping[str, Any], several: bool) -> list[str]:
+    """Tracks that count for a person by their place alone, without looking like them."""
+    count: dict[int, int] = {}
+    for track in report.get("tracks") or []:
+        if track.get("unlike") and isinstance(track.get("identity"), int):
+            count[track["identity"]] = count.get(track["identity"], 0) + int(track.get("frames") or 0)
+    return [
+        f"someone unlike {f'person {who + 1}' if several else 'the person'} in their place in {_frames(frames)}"
+        for who, frames in sorted(count.items())
+    ]
 
 
 def _ends(curve: Mapping[int, float]) -> tuple[float, float]:

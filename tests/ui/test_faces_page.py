@@ -225,6 +225,15 @@ def test_strangers_alone_are_no_similarity() -> None:
     assert "nobody of the reference" in summary(report).sentence
 
 
+def test_who_is_unlike_the_person_is_told() -> None:
+    report = _report([0.9, 0.8, -0.1])
+    report["tracks"] = [
+        {"track": 0, "identity": 0, "frames": 2},
+        {"track": 1, "identity": 0, "frames": 1, "unlike": True},
+    ]
+    assert "someone unlike the person in their place in 1 frame;" in summary(report).sentence
+
+
 def test_older_samples_have_the_identity_in_their_tracks() -> None:
     report = _report([0.9, 0.8])
     for frame in report["frames"]:

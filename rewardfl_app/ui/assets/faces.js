@@ -30,7 +30,7 @@ if (window.matchMedia("(prefers-reduced-motion: reduce)").matches) player.playin
 const boxStyle = {
   color: face => RFL.color(roleOf(face)),
   text: face => {
-    const person = shown.model.byKey.get(face.person), name = shown.model.people.length > 1 && person ? person.label : "";
+    const person = shown.model.byKey.get(face.person), name = (shown.model.people.length > 1 && person ? person.label : "") + (face.unlike ? "?" : "");
     return [name, Number.isFinite(face.similarity) ? fixed(face.similarity, 2) : ""].filter(Boolean).join("  ");
   },
   back: face => Boolean(only) && face.person !== only,
@@ -218,7 +218,7 @@ function paintClip() {
   const seconds = model.count / model.fps, kind = model.content.reference && model.content.reference.kind;
   const facts = [["Reward", fixed(clip.reward, 3)], ["Judge", clip.judge === null ? null : fixed(clip.judge, 3)], ["Motion", clip.motion === null ? null : fixed(clip.motion, 2) + " %"],
     ["Sharpness", clip.sharpness === null ? null : RFL.short(Number(clip.sharpness.toPrecision(3)))], ["Frames with the person", clip.face_rate === null ? null : RFL.percent(clip.face_rate)],
-    ["Length", model.count + " frames · " + seconds.toFixed(1) + " s · " + RFL.short(model.fps) + " fps"], ["Size", model.width + " × " + model.height],
+    ["Length", model.count + " frames · " + (seconds < 90 ? seconds.toFixed(1) + " s" : RFL.duration(seconds)) + " · " + RFL.short(model.fps) + " fps"], ["Size", model.width + " × " + model.height],
     ["Compared with", clip.job && clip.job.reference ? clip.job.reference : kind ? {"own first frame": "its own first frame", clip: "the real clip"}[kind] || "a given " + kind : clip.reference ? "the real clip" : null],
     ["Face pack", clip.job ? clip.job.pack + " · " + clip.job.det_size + " px" : null], ["Prompt", clip.prompt || null], ["Seed", clip.seed]];
   fill($(".fc-facts"), facts.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]), (model.content.notes || []).map(note => el("dd.fc-notes", {}, String(note))), clip.job ? el("dd.wide", {}, remove(clip.job)) : null);
@@ -244,7 +244,7 @@ async function paintHeat() {
     if (heatLoaded !== key) return;
     heatScale = info && info.scale;
     heatCount = info && Array.isArray(info.frames) ? info.frames.length : Infinity;
-    $(".fc-legend small").textContent = Number.isFinite(heatScale) ? "Change of the reward per change of the pixel; full brightness is " + RFL.short(heatScale) + "." + (heatCount < shown.model.count ? " Only the first " + heatCount + " frames have one." : "") : "";
+    $(".fc-legend small").textContent = Number.isFinite(heatScale) ? "Change of the reward per unit of the pixel (−1 to 1); full brightness is " + RFL.short(heatScale) + "." + (heatCount < shown.model.count ? " Only the first " + heatCount + " frames have one." : "") : "";
     await loadPlayer(frame, playing);
     return;
   }

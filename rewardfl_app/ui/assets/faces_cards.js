@@ -1,5 +1,5 @@
 /* Cards: the faces of the frame under the playhead, the worst frames, and who is seen. Crops come out of the sprite sheets. */
-const CARDS_AT_ONCE = 12;
+const CARDS_AT_ONCE = 12, GAPS_AT_ONCE = 3;
 
 /* A sheet of crops once it is loaded: {url, columns, across, down}, null where there is none. It may be narrower than `columns`. */
 async function loadSheet(about, url) {
@@ -83,7 +83,7 @@ class FaceCards {
     fill(this.now, faces.slice(0, 4).map(face => {
       const person = this.model.byKey.get(face.person);
       return el("article.now-face", {class: (this.only && this.only !== face.person ? "dim " : "") + (faces.length > 1 ? "small" : "")},
-        several ? el("h4", {}, el("i", {style: "background:var(" + cssName(person.role) + ")"}), person.label) : null,
+        several ? el("h4", {}, el("i", {style: "background:var(" + cssName(person.role) + ")"}), person.label + (face.unlike ? "?" : ""), face.unlike ? el("small", {}, "someone unlike, in their place") : null) : null,
         el("div.now-pair", {},
           el("figure", {}, this.referenceCrop(face.identity, side), el("figcaption", {}, "reference")),
           el("figure", {}, cropView(this.sheet, face.crop, side, "Face of frame " + (frame + 1)), el("figcaption", {}, "this frame")),
@@ -101,7 +101,7 @@ class FaceCards {
     fill(this.people, people.map(person => el("tr", {class: person.key === this.only ? "on" : "", onclick: () => this.onfilter(person.key === this.only ? null : person.key)},
       el("td", {}, el("button.person", {type: "button", "aria-pressed": String(person.key === this.only), "aria-label": "Show " + person.label + " alone"},
         this.personCrop(person), el("span", {}, el("b", {}, el("i", {style: "background:var(" + cssName(person.role) + ")"}), person.label),
-          el("small", {}, person.frames + " of " + total + " frames" + (person.known ? "" : " · not compared") + (person.tracks.size > 1 ? " · " + person.tracks.size + " tracks" : ""))))),
+          el("small", {}, person.frames + " of " + total + " frames" + (person.known ? "" : " · not compared") + (person.unlike ? " · " + person.unlike + " unlike" : "") + (person.tracks.size > 1 ? " · " + person.tracks.size + " tracks" : ""))))),
       el("td.num", {}, fixed(person.mean, 3)), el("td.num.judge", {}, fixed(person.judgeMean, 3)))));
   }
 
@@ -113,16 +113,17 @@ class FaceCards {
 
   paintWorst() {
     const {el, fill, fixed} = RFL;
-    const every = this.worst.every.checked, entries = this.model.worst(this.only, !every), gaps = this.only ? [] : this.model.gaps();
+    const every = this.worst.every.checked, entries = this.model.worst(this.only, !every), all = this.only ? [] : this.model.gaps();
+    const gaps = every ? all : [...all].sort((a, b) => (b[1] - b[0]) - (a[1] - a[0])).slice(0, GAPS_AT_ONCE), left = all.length - gaps.length;
     const several = this.model.people.length > 1;
     const cards = [
-      ...gaps.map(([first, last]) => () => el("button.fcard.none", {type: "button", onclick: () => this.onseek(first)},
-        el("b.none-mark", {}, "No face"), el("span", {}, first === last ? "frame " + (first + 1) : "frames " + (first + 1) + "–" + (last + 1)))),
+      ...gaps.map(([first, last], place) => () => el("button.fcard.none", {type: "button", onclick: () => this.onseek(first)},
+        el("b.none-mark", {}, "No face"), el("span", {}, first === last ? "frame " + (first + 1) : "frames " + (first + 1) + "–" + (last + 1)), left && place === gaps.length - 1 ? el("small", {}, "and " + left + " more stretches") : null)),
       ...entries.map(({frame, face, person}) => () => el("button.fcard", {type: "button", "data-frame": frame, onclick: () => this.onseek(frame),
         "aria-label": "Frame " + (frame + 1) + ", " + person.label + ", similarity " + fixed(face.similarity, 2) + ". Show it in the player."},
         el("span.pair", {}, this.referenceCrop(face.identity, null), cropView(this.sheet, face.crop, null, "Face of frame " + (frame + 1))),
         el("span.fc-head", {}, el("strong", {"data-tone": similarityTone(face.similarity)}, fixed(face.similarity, 2)),
-          el("span", {}, several ? el("i", {style: "background:var(" + cssName(person.role) + ")"}) : null, "frame " + (frame + 1))),
+          el("span", {}, several ? el("i", {style: "background:var(" + cssName(person.role) + ")", title: person.label}) : null, (face.unlike ? "unlike · " : "") + "frame " + (frame + 1))),
         el("span.facts", {}, faceFacts(face).filter(([name]) => name !== "Pose" && name !== "Looks like").map(([name, value, kind]) => el("span", {class: kind}, name.toLowerCase() + " ", el("b", {}, value)))),
         face.pose ? el("span.pose", {title: poseDegrees(face.pose)}, poseWords(face.pose), el("small", {}, poseDegrees(face.pose))) : null)),
     ];

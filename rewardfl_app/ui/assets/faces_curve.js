@@ -67,7 +67,7 @@ class FaceCurve {
     const curves = lines.map(line => {
       const {d, dots} = this.path(line.values, px, py, inner);
       const stroke = color(line.role);
-      return [el("path.ch-line", {d, stroke, class: line.role === "judge" ? "fc-judge" : ""}), dots.map(([x, y]) => el("circle", {cx: x, cy: y, r: 2.2, fill: stroke}))];
+      return [el("path.ch-line", {d, stroke, class: (line.role === "judge" ? "fc-judge " : "") + (model.count > inner ? "fc-dense" : "")}), dots.map(([x, y]) => el("circle", {cx: x, cy: y, r: 2.2, fill: stroke}))];
     });
     this.head = el("line.ch-head-line", {y1: CURVE_TOP, y2: floor});
     this.knobs = lines.map(line => el("circle.fc-knob", {r: 4.5, fill: color(line.role)}));

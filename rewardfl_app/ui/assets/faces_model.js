@@ -11,8 +11,10 @@ class FaceModel {
     this.frames = (this.content.frames || []).map(frame => frame.faces || []);
     this.count = this.frames.length;
     const owner = new Map((this.content.tracks || []).map(track => [track.track, track.identity]));
+    const unlike = new Set((this.content.tracks || []).filter(track => track.unlike).map(track => track.track));
     this.frames.forEach(faces => faces.forEach(face => {
       if (face.identity === undefined) face.identity = owner.get(face.track) ?? null;
+      face.unlike = unlike.has(face.track);  // it counts for its place alone
       face.person = face.identity === null ? "t" + face.track : "p" + face.identity;
     }));
     this.faceless = this.frames.flatMap((faces, index) => faces.length ? [] : [index]);
@@ -26,11 +28,12 @@ class FaceModel {
     const values = face => face.identity === null ? nothing : nothing.slice();  // a film has hundreds of strangers
     this.frames.forEach((faces, index) => {
       for (const face of faces) {
-        if (!found.has(face.person)) found.set(face.person, {key: face.person, identity: face.identity, tracks: new Set(), frames: 0,
+        if (!found.has(face.person)) found.set(face.person, {key: face.person, identity: face.identity, tracks: new Set(), frames: 0, unlike: 0,
           similarity: values(face), judge: values(face)});
         const person = found.get(face.person);
         person.tracks.add(face.track);
         person.frames += 1;
+        person.unlike += face.unlike ? 1 : 0;
         if (face.identity === null) continue;
         if (Number.isFinite(face.similarity)) person.similarity[index] = face.similarity;
         if (Number.isFinite(face.judge_similarity)) person.judge[index] = face.judge_similarity;

@@ -35,6 +35,7 @@ class OwnVideos {
     this.files = {video: null, reference: null};
     this.example = null;
     this.pack = "pocket";
+    this.recall();
     this.jobs = [];
     this.run = null;
     this.open = null;
@@ -42,6 +43,8 @@ class OwnVideos {
     this.busy = false;
     this.listen();
   }
+
+  get usedPack() { return this.pack === "run" && !this.run ? "pocket" : this.pack; }
 
   $(selector) { return this.root.querySelector(selector); }
 
@@ -54,10 +57,22 @@ class OwnVideos {
       for (const name of ["dragleave", "drop"]) drop.addEventListener(name, event => { event.preventDefault(); drop.classList.remove("over"); });
       drop.addEventListener("drop", event => this.choose(kind, event.dataTransfer.files[0] || null));
     }
-    for (const button of this.form.querySelectorAll("[data-pack]")) button.addEventListener("click", () => { this.pack = button.dataset.pack; this.paintForm(); });
+    for (const button of this.form.querySelectorAll("[data-pack]")) button.addEventListener("click", () => { this.pack = button.dataset.pack; this.keep(); this.paintForm(); });
     this.form.addEventListener("submit", event => { event.preventDefault(); this.start(); });
     this.$(".fc-close").addEventListener("click", () => { this.open = false; this.paint(); });
     this.paintForm();
+  }
+
+  /* The face pack is a view preference: the next video is most likely to want the same. */
+  keep() { try { localStorage.setItem("rewardfl_face_pack", JSON.stringify({pack: this.pack, folder: this.form.folder.value, judge: this.form.judge.value})); } catch (error) { /* private mode */ } }
+
+  recall() {
+    try {
+      const kept = JSON.parse(localStorage.getItem("rewardfl_face_pack") || "{}");
+      if (["pocket", "run", "folder"].includes(kept.pack)) this.pack = kept.pack;
+      this.form.folder.value = kept.folder || "";
+      this.form.judge.value = kept.judge || "";
+    } catch (error) { localStorage.removeItem("rewardfl_face_pack"); }
   }
 
   /* Take a file if it can be what is asked for; the server looks again. */
@@ -105,15 +120,15 @@ class OwnVideos {
     picture.classList.toggle("has", Boolean(reference));
     picture.querySelector(".drop-title").textContent = reference ? reference.name : "The video’s own first frame";
     picture.querySelector(".drop-text").textContent = reference ? megabytes(reference) + " · choose another" : "or choose a picture or another video of the person";
-    if (this.pack === "run" && !this.run) this.pack = "pocket";
+    const pack = this.usedPack;
     for (const button of this.form.querySelectorAll("[data-pack]")) {
-      button.setAttribute("aria-pressed", String(button.dataset.pack === this.pack));
+      button.setAttribute("aria-pressed", String(button.dataset.pack === pack));
       button.hidden = button.dataset.pack === "run" && !this.run;
     }
-    for (const node of this.form.querySelectorAll(".fc-folder")) node.hidden = this.pack !== "folder";
-    this.$(".fc-pack-help").textContent = {pocket: "The embedded miniature, made for the embedded clips’ drawn faces, with its judge.",
-      run: "The recogniser and the judge of the run that is chosen above.", folder: "insightface’s layout: a SCRFD detector and an ArcFace recogniser, for example antelopev2."}[this.pack];
-    this.form.det_size.placeholder = {pocket: "96", run: "as in the run", folder: "640"}[this.pack];
+    for (const node of this.form.querySelectorAll(".fc-folder")) node.hidden = pack !== "folder";
+    this.$(".fc-pack-help").textContent = {pocket: "The embedded miniature, made for drawn faces like the sample clips’. For real people take a real pack from a folder.",
+      run: "The recogniser and the judge of the run that is chosen above.", folder: "insightface’s layout: a SCRFD detector and an ArcFace recogniser, for example antelopev2."}[pack];
+    this.form.det_size.placeholder = {pocket: "96", run: "as in the run", folder: "640"}[pack];
     for (const button of this.form.querySelectorAll(".fc-examples button")) button.setAttribute("aria-pressed", String(this.example !== null && Number(button.dataset.example) === this.example.example));
     if (this.reset === undefined) { this.reset = el("button.drop-clear", {type: "button", "aria-label": "Compare with the video’s own first frame again", onclick: event => { event.preventDefault(); this.files.reference = null; this.paintForm(); }}, "×"); picture.append(this.reset); }
     this.reset.hidden = !reference;
@@ -127,7 +142,7 @@ class OwnVideos {
     const box = this.$(".fc-examples");
     box.hidden = !found.length;
     RFL.fill(box.querySelector("div"), found.map(row => RFL.el("button", {type: "button", title: row.prompt, "data-example": row.example, "aria-label": "Sample clip: " + row.prompt,
-      onclick: () => { this.example = row; this.files.video = null; this.problems([], "video"); this.paintForm(); }}, row.picture ? RFL.el("img", {src: row.picture, alt: ""}) : null)));
+      onclick: () => { this.example = row; this.pack = "pocket"; this.files.video = null; this.problems([], "video"); this.paintForm(); }}, row.picture ? RFL.el("img", {src: row.picture, alt: ""}) : null)));
     this.paintForm();
   }
 
@@ -135,6 +150,7 @@ class OwnVideos {
     if (this.busy) return;
     if (!this.files.video && this.example === null) { this.problems([{field: "video", message: "Choose a video first."}]); return; }
     this.problems([]);
+    this.keep();
     this.busy = true;
     const button = this.form.querySelector("[type=submit]"), bar = this.$("[data-drop=video] .bar");
     button.disabled = true;
@@ -146,7 +162,7 @@ class OwnVideos {
         if (this.files[kind]) sent[kind] = await sendFile(this.files[kind], share => { bar.firstElementChild.style.width = 100 * share + "%"; });
       }
       button.textContent = "Starting…";
-      const answer = await this.server.start_score({...sent, example: sent.video ? null : this.example.example, pack: this.pack, run: this.run,
+      const answer = await this.server.start_score({...sent, example: sent.video ? null : this.example.example, pack: this.usedPack, run: this.run,
         folder: this.form.folder.value, judge: this.form.judge.value, det_size: this.form.det_size.value});
       this.problems(answer.problems || []);
       if (answer.job) {
