@@ -108,8 +108,8 @@ class _Scoring:
         seen, _ = self._observe(source, folder, "Looking at the reference")
         known = self._scorer.reference_of(seen, is_clip=not source.is_still)
         if not known.reward.has_face:
-            where = "it" if source.is_still else f"any of its {len(seen)} frames"
-            raise DataError(f"No face was found in the reference {source.path}: choose one with a face in {where}.")
+            where = "" if source.is_still else f"any of the {len(seen)} frames of "
+            raise DataError(f"No face was found in {where}the reference {source.path}: choose another.")
         if "video" in self._request.write:
             measured = self._scorer.measure_seen(seen, known)
             report = self._report(source, measured, known, folder)
@@ -210,7 +210,8 @@ class _Scoring:
         if faceless > num_frames / 2 and (degrees := self._turned.degrees(self._scorer)):
             yield f"Faces are found when the video is turned by {degrees} degrees: turn it first."
         if num_frames == 1 and not faceless:
-            yield "The video has one frame: nothing can be said about change."
+            alone = ", compared with itself: give a reference" if self._reference is None else ""
+            yield f"The video has one frame{alone}; nothing can be said about change."
         if set(self._scorer.measures) != set(MEASURES):
             yield "Only face_similarity was scored: rewards of one's own need the whole clip at once."
         if self._video.info.varies:
