@@ -62,16 +62,31 @@ def start(request: Mapping[str, Any], runs_dir: Path, uploads: Path) -> dict[str
         reward, pack = _pack(request, runs_dir)
     except PackProblem as error:
         problems.append({"field": error.field, "message": str(error)})
-    if problems or video is None:
-        return {"problems": problems}
+    try:
+        if problems or video is None:
+            return {"problems": problems}
+        return _start(video, reference, reward, pack, runs_dir)
+    finally:
+        for sent in (video, reference):
+            if sent is not None and sent.path.is_relative_to(uploads.resolve()):
+                shutil.rmtree(sent.path.parent, ignore_errors=True)  # a folder of its own, named by the file's hash
+
+
+def check(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
+    """What is wrong with the form besides its files, told before a large file is sent: {problems}."""
+    try:
+        _pack(request, runs_dir)
+    except PackProblem as error:
+        return {"problems": [{"field": error.field, "message": str(error)}]}
+    return {"problems": []}
+
+
+def _start(video: Upload, reference: Upload | None, reward: RewardConfig, pack: str, runs_dir: Path) -> dict[str, Any]:
     about = {"pack": pack, "det_size": reward.det_size, "reference": reference.name if reference else None}
     try:
         job = face_jobs.score(runs_dir, video.path, reward, video.name, reference.path if reference else None, about)
     except FaceJobError as error:
         return {"problems": [{"field": "", "message": str(error)}]}
-    for sent in (video, reference):
-        if sent is not None and sent.path.is_relative_to(uploads.resolve()):
-            shutil.rmtree(sent.path.parent, ignore_errors=True)  # a folder of its own, named by the file's hash
     return {"job": job.id}
 
 

@@ -183,6 +183,9 @@ def build(runs_dir: Path) -> gr.HTML:
         job = face_jobs.find(runs_dir, str(request.get("job")))
         return thumbnail(job.folder / "video.mp4", 96) if job else None
 
+    def check_form(request: dict[str, Any]) -> dict[str, Any]:
+        return face_scoring.check(request, runs_dir)
+
     def start_score(request: dict[str, Any]) -> dict[str, Any]:
         return face_scoring.start(request, runs_dir, Path(get_upload_folder()))
 
@@ -206,5 +209,14 @@ def build(runs_dir: Path) -> gr.HTML:
         js_on_load=_script(),
         apply_default_css=False,
         elem_id="faces",
-        server_functions=[load_clips, load_job, load_examples, job_picture, start_score, start_heat, end_job],
+        server_functions=[
+            load_clips,
+            load_job,
+            load_examples,
+            job_picture,
+            check_form,
+            start_score,
+            start_heat,
+            end_job,
+        ],
     )

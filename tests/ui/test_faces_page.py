@@ -135,7 +135,12 @@ def test_each_problem_of_the_form_is_beside_its_field(sent: dict[str, str], tmp_
         ({"video": sent, "pack": "pocket", "reference": {**sent, "name": "x.txt"}}, "reference", "is not one of"),
         ({"example": 99, "pack": "pocket"}, "video", "does not exist"),
     ]
+    content = Path(sent["path"]).read_bytes()
     for request, field, words in cases:
+        Path(sent["path"]).parent.mkdir(exist_ok=True)  # what was sent goes once it was looked at
+        Path(sent["path"]).write_bytes(content)
+        if field not in ("video", "reference"):
+            assert face_scoring.check(request, tmp_path / "runs")["problems"][0]["field"] == field
         (problem,) = _score(request, tmp_path)["problems"]
         assert problem["field"] == field and words in problem["message"], problem
     assert face_jobs.list_jobs(tmp_path / "runs") == []

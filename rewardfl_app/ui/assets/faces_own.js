@@ -6,6 +6,8 @@ function progressWords(job) {
   return (job.message || "Starting") + (job.total ? " · " + Math.floor(100 * job.done / job.total) + "%" : "…");
 }
 
+class SendError extends Error {}
+
 /* Send a file to the app; resolves to {path, name}. Gradio's own helper tells no progress. */
 function sendFile(file, onprogress) {
   return new Promise((done, failed) => {
@@ -17,9 +19,9 @@ function sendFile(file, onprogress) {
       let paths = null;
       try { paths = JSON.parse(request.responseText); } catch (error) { /* the answer is a sentence, see below */ }
       if (request.status === 200 && Array.isArray(paths)) done({path: paths[0], name: file.name});
-      else failed(new Error(request.status === 413 ? file.name + " is too large." : "The file could not be sent: choose it again."));
+      else failed(new SendError(request.status === 413 ? file.name + " is too large." : "The file could not be sent: choose it again."));
     });
-    request.addEventListener("error", () => failed(new Error("The app does not answer: the file was not sent.")));
+    request.addEventListener("error", () => failed(new SendError("The app does not answer: the file was not sent.")));
     request.send(form);
   });
 }
@@ -154,25 +156,10 @@ class OwnVideos {
     this.busy = true;
     const button = this.form.querySelector("[type=submit]"), bar = this.$("[data-drop=video] .bar");
     button.disabled = true;
-    button.textContent = "Sending…";
-    bar.hidden = !this.files.video;
     try {
-      const sent = {video: null, reference: null};
-      for (const kind of ["video", "reference"]) {
-        if (this.files[kind]) sent[kind] = await sendFile(this.files[kind], share => { bar.firstElementChild.style.width = 100 * share + "%"; });
-      }
-      button.textContent = "Starting…";
-      const answer = await this.server.start_score({...sent, example: sent.video ? null : this.example.example, pack: this.usedPack, run: this.run,
-        folder: this.form.folder.value, judge: this.form.judge.value, det_size: this.form.det_size.value});
-      this.problems(answer.problems || []);
-      if (answer.job) {
-        this.files.video = null;
-        this.example = null;
-        this.open = false;
-        this.onpick(answer.job);
-      }
+      await this.submit(button, bar);
     } catch (error) {
-      this.problems([{field: "", message: error && error.message ? error.message : "The app does not answer; the video may not have been started."}]);
+      this.problems([{field: "", message: error instanceof SendError ? error.message : "The app does not answer; the video may not have been started."}]);
     }
     this.busy = false;
     bar.hidden = true;
@@ -180,6 +167,27 @@ class OwnVideos {
     button.textContent = "Score this video";
     this.paintForm();
     this.paint();
+  }
+
+  async submit(button, bar) {
+    const pack = {pack: this.usedPack, run: this.run, folder: this.form.folder.value, judge: this.form.judge.value, det_size: this.form.det_size.value};
+    const checked = await this.server.check_form(pack);
+    this.problems(checked.problems);
+    if (checked.problems.length) return;
+    button.textContent = "Sending…";
+    bar.hidden = !this.files.video;
+    const sent = {video: null, reference: null};
+    for (const kind of ["video", "reference"]) {
+      if (this.files[kind]) sent[kind] = await sendFile(this.files[kind], share => { bar.firstElementChild.style.width = 100 * share + "%"; });
+    }
+    button.textContent = "Starting…";
+    const answer = await this.server.start_score({...sent, ...pack, example: sent.video ? null : this.example.example});
+    this.problems(answer.problems || []);
+    if (!answer.job) return;
+    this.files.video = null;
+    this.example = null;
+    this.open = false;
+    this.onpick(answer.job);
   }
 
   /* Open the form for another video. */
