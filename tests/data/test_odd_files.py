@@ -98,7 +98,7 @@ def test_a_variable_frame_rate_keeps_every_frame_and_tells_the_average(tmp_path:
     path = encode(tmp_path / "v.mp4", moving_bars, "libx264", "yuv420p", ticks=ticks, options={"bf": "0"})
     info = video.probe(path)
     assert info.num_frames == 17 and len(video.read(path)) == 17
-    assert info.fps == pytest.approx(17 / (ticks[-1] + 200) * 1000, rel=0.15)
+    assert info.varies and info.fps == pytest.approx(17 / (ticks[-1] + 200) * 1000, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,8 @@ def test_kinds_of_video_look_as_they_are(
         pixels = np.concatenate([moving_bars, np.full((*moving_bars.shape[:3], 1), 128, np.uint8)], axis=3)
     path = encode(tmp_path / name, pixels, codec, pix_fmt, source)
     frames = np.concatenate(list(video.stream(path)))
-    assert frames.shape == moving_bars.shape and video.probe(path).num_frames == 17
+    assert frames.shape == moving_bars.shape
+    assert video.probe(path).num_frames == 17 and not video.probe(path).varies
     assert np.abs(frames[5, 40:60, 40:60].astype(int).mean((0, 1)) - moving_bars[5, 50, 50]).max() < 16
 
 
