@@ -147,6 +147,8 @@ def test_the_line_on_insightface(changed: dict[str, Any], line: str) -> None:
         (("clip.mp4", "--reward-model-path", "pocket", "--reference", "text.mp4"), "text.mp4 is no video"),
         (("clip.mp4", "--reward-model-path", "pocket", "--overlay", "o.avi"), "o.avi must end with .mp4"),
         (("clip.mp4", "--reward-model-path", "pocket", "--json", "empty"), "is a folder: name a file"),
+        (("clip.mp4", "--reward-model-path", "pocket", "--overlay", "./clip.mp4"), "clip.mp4 is named twice"),
+        (("clip.mp4", "--reward-model-path", "pocket", "--overlay", "o.mp4", "--heat-map", "o.mp4"), "o.mp4 is named"),
         (("clip.mp4", "--reward-model-path", "pocket", "--set", "reward.pol=max"), "did you mean pool"),
         (("clip.mp4", "--reward-model-path", "pocket", "--set", "train.seed=1"), "Only settings of reward"),
         (("clip.mp4", "--reward-model-path", "pocket", "--set", "reward.det_size=100"), "a multiple of 32"),
@@ -233,6 +235,8 @@ def test_data_check_with_a_pack_looks_for_faces(cli: Cli, clip: Path, tmp_path: 
 
 
 def test_data_check_of_a_table_that_is_none(cli: Cli, tmp_path: Path) -> None:
+    code, _, err = cli("data-check", "none.csv", "--set", "reward.det_size=320")
+    assert code == 2 and "only with --reward-model-path" in err
     code, out, err = cli("data-check", "none.csv")
     assert code == 2 and out == "" and "none.csv does not exist" in err
     code, out, err = cli("data-check", "none.csv", "--json")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rewardfl_app.cli import inference_child, options
+from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.data.inspection import inspect
 from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
@@ -29,6 +30,8 @@ def data_check(
 ) -> int:
     """Check every row of a metadata.csv: files, sizes, lengths, and with a face pack the faces. Exit code 2 if any
     row has a problem."""
+    if overrides and face_pack is None:
+        raise ConfigError([Problem("--set", "Settings of the reward matter only with --reward-model-path.")])
     path = metadata.expanduser().absolute()
     try:
         report = _files(path) if face_pack is None else _with_faces(path, face_pack, overrides)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rewardfl_app.cli import inference_child, options, output, score_text
+from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
 
 _STDOUT = Path("-")
@@ -52,6 +53,7 @@ def score(
     }
     if json_file is not None and json_file != _STDOUT:
         json_file = output.writable("--json", json_file)
+    _refuse_same(video, reference, [*targets.values(), *([json_file] if json_file else [])])
     with tempfile.TemporaryDirectory(prefix="rewardfl-") as folder:
         out = Path(folder)
         request = {
@@ -73,6 +75,15 @@ def score(
             shutil.move(out / f"{name}.mp4", target)
     _tell(report, json_file, list(targets.values()))
     return 0
+
+
+def _refuse_same(video: Path, reference: Path | None, targets: list[Path]) -> None:
+    """Raise ConfigError when a file would be written over an input, or two into one."""
+    taken = {path.expanduser().resolve() for path in (video, reference) if path is not None}
+    for target in targets:
+        if target.resolve() in taken:
+            raise ConfigError([Problem("", f"{target} is named twice: give what is written a name of its own.")])
+        taken.add(target.resolve())
 
 
 def _tell(report: dict[str, Any], json_file: Path | None, films: list[Path]) -> None:
