@@ -90,6 +90,21 @@ def _start(video: Upload, reference: Upload | None, reward: RewardConfig, pack: 
     return {"job": job.id}
 
 
+def start_again(runs_dir: Path, job: FaceJob | None) -> dict[str, Any]:
+    """Score the video of a job that failed or was cancelled once more, in its place. Returns {job} or {error}."""
+    request = read_json(job.folder / "request.json") if job is not None and job.is_finished else None
+    if job is None or request is None or job.kind != "score" or not Path(str(request.get("video"))).is_file():
+        return {"error": "That video is not there any more: choose it again."}
+    reference = Path(request["reference"]) if request.get("reference") else None
+    try:
+        reward = checked(request.get("reward") or {})
+        again = face_jobs.score(runs_dir, Path(request["video"]), reward, job.title, reference, job.about)
+        face_jobs.delete(job)
+    except (FaceJobError, PackProblem, OSError) as error:
+        return {"error": str(error)}
+    return {"job": again.id}
+
+
 def start_heat(runs_dir: Path, sample: Sample | None, reference: Sample | None, job: FaceJob | None) -> dict[str, Any]:
     """Compute the heat map of a run's sample or of a finished job's video. Returns {job} or {error}."""
     try:

@@ -189,6 +189,9 @@ def build(runs_dir: Path) -> gr.HTML:
     def start_score(request: dict[str, Any]) -> dict[str, Any]:
         return face_scoring.start(request, runs_dir, Path(get_upload_folder()))
 
+    def start_again(request: dict[str, Any]) -> dict[str, Any]:
+        return face_scoring.start_again(runs_dir, face_jobs.find(runs_dir, str(request.get("job"))))
+
     def start_heat(request: dict[str, Any]) -> dict[str, Any]:
         if request.get("job"):
             return face_scoring.start_heat(runs_dir, None, None, face_jobs.find(runs_dir, str(request["job"])))
@@ -216,6 +219,7 @@ def build(runs_dir: Path) -> gr.HTML:
             job_picture,
             check_form,
             start_score,
+            start_again,
             start_heat,
             end_job,
         ],

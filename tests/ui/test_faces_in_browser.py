@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from app_process import AppProcess
 from page_run import FPS, NUM_FRAMES, FakeRun
 
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
-from rewardfl_app.supervisor import face_jobs
+from rewardfl_app.supervisor import face_jobs, process
 from rewardfl_app.supervisor.freeze import with_embedded_data
 from rewardfl_app.ui.media import thumbnail
 
@@ -208,6 +209,26 @@ def test_an_upload_goes_through_its_states(scorer: Callable, watched: Any, runs_
         page.get_by_role("button", name="Remove").click()
         page.locator(".fc-main").wait_for()
         assert len(face_jobs.list_jobs(runs_dir)) == 1
+
+
+def test_a_killed_child_is_told_and_can_be_tried_again(scorer: Callable, watched: Any, runs_dir: Path) -> None:
+    scorer("hang")
+    with_embedded_data_of(runs_dir)
+    with AppProcess(runs_dir) as app:
+        page = _open(watched, app)
+        page.get_by_role("button", name="Sample clip").first.click()
+        page.get_by_role("button", name="Score this video").click()
+        page.locator(".fc-none", has_text="Finding faces").wait_for()
+        (job,) = face_jobs.list_jobs(runs_dir)
+        process.send(process.members(read_json(job.folder / "process.json") or {}), signal.SIGKILL)
+        failed = page.locator(".fc-none[data-state=failed]")
+        failed.wait_for()
+        assert "ended before it was done" in failed.inner_text()
+        page.get_by_role("button", name="Try again").click()
+        page.locator(".fc-none", has_text="Finding faces").wait_for()
+        assert [found.id for found in face_jobs.list_jobs(runs_dir)] != [job.id]
+        page.get_by_role("button", name="Cancel").click()
+        page.locator(".fc-none", has_text="Cancelled").wait_for()
 
 
 def test_what_is_wrong_is_said_and_names_are_text(

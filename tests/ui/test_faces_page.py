@@ -121,6 +121,21 @@ def test_a_video_of_ones_own_becomes_a_clip(
     assert request["reward"]["judge_model_path"].endswith("judge.onnx")
 
 
+def test_a_failed_job_is_tried_again_in_its_place(
+    sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    monkeypatch.setenv(face_jobs.SCORER_VARIABLE, shlex.join([sys.executable, str(FAKE_SCORER), "crash"]))
+    first = _score({"video": sent, "pack": "pocket", "det_size": 64}, tmp_path)["job"]
+    eventually(lambda: face_jobs.list_jobs(runs)[0].state == "failed")
+    monkeypatch.setenv(face_jobs.SCORER_VARIABLE, shlex.join([sys.executable, str(FAKE_SCORER), "done"]))
+    second = face_scoring.start_again(runs, face_jobs.find(runs, first))["job"]
+    eventually(lambda: face_jobs.list_jobs(runs)[0].state == "done")
+    (job,) = face_jobs.list_jobs(runs)
+    assert job.id == second != first and job.title == "my clip.mp4" and job.about["det_size"] == 64
+    assert "choose it again" in face_scoring.start_again(runs, None)["error"]
+
+
 def test_each_problem_of_the_form_is_beside_its_field(sent: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "runs").mkdir()

@@ -133,8 +133,16 @@ async function showJob(row) {
   none(running ? "Scoring " + row.title : row.state === "failed" ? "This video was not scored" : "Cancelled", running
     ? [progressWords(row), el("span.bar", {class: row.total ? "" : "unknown"}, el("i", {style: "width:" + (row.total ? 100 * row.done / row.total : 0) + "%"}))]
     : [row.message.includes(row.title) ? null : el("b.fc-title", {}, row.title), row.message],
-    running ? null : el("button.btn.primary", {type: "button", onclick: () => own.add()}, "Choose another video"), remove(row));
+    running ? null : el("button.btn.primary", {type: "button", onclick: () => own.add()}, "Choose another video"), running ? null : again(row), remove(row));
   $(".fc-none").dataset.state = row.state;
+}
+
+function again(row) {
+  return el("button.btn", {type: "button", onclick: async event => {
+    event.currentTarget.disabled = true;
+    const answer = await server.start_again({job: row.id}).catch(() => ({error: "The app does not answer."}));
+    if (answer.job) { job = awaited = answer.job; remember(); show(); } else fill($(".fc-none p"), answer.error);
+  }}, "Try again");
 }
 
 function remove(row) {
