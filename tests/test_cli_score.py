@@ -195,6 +195,13 @@ def test_a_falling_similarity_and_gaps_are_told() -> None:
     assert lines[-1] == "note: It is late."
 
 
+def test_of_a_crowd_the_longest_tracks_are_told() -> None:
+    crowd = [{"track": n, "identity": None, "mean_similarity": None, "frames": 1 + n} for n in range(30)]
+    lines = list(score_text.lines(report([0.5] * 3, tracks=crowd)))
+    assert [line.split()[1] for line in lines if line.startswith("track ")] == [str(n) for n in range(20, 30)]
+    assert "tracks        20 more, all of them shorter" in lines
+
+
 def test_ranges_of_frames_stay_short() -> None:
     assert score_text.ranges([]) == "" and score_text.ranges([4]) == "4"
     assert score_text.ranges(list(range(0, 60, 2))).endswith("20, 22 and 18 more stretches")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 NUM_WORST = 4
+NUM_TRACKS = 10
 
 
 def lines(report: Mapping[str, Any]) -> Iterator[str]:
@@ -86,8 +87,11 @@ def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("reward", "judge"):
         if report.get(name) is not None:
             yield name, f"{report[name]:.3f}"
-    for track in report["tracks"]:
+    longest = sorted(report["tracks"], key=lambda track: -track["frames"])[:NUM_TRACKS]
+    for track in sorted(longest, key=lambda track: track["track"]):
         yield f"track {track['track']}", _track(report, track)
+    if (others := len(report["tracks"]) - len(longest)) > 0:
+        yield "tracks", f"{others} more, all of them shorter"
     faceless, num_frames = report["faceless_frames"], report["num_frames"]
     if faceless and len(faceless) < num_frames:
         yield "no face", f"in {len(faceless)} of {num_frames} frames: {ranges(faceless)}"
