@@ -174,6 +174,10 @@ def test_without_a_run_a_sample_clip_is_scored_for_real(app: AppProcess, watched
     page.reload()
     page.get_by_role("tab", name="Faces", selected=True).wait_for()
     page.locator(".fc-main").wait_for()
+    # A video that the kill cuts off would complain.
+    page.wait_for_function(
+        "(v => v.buffered.length && v.buffered.end(0) >= v.duration - 0.1)(document.querySelector('.fc-video'))"
+    )
     app.kill()
     with page.expect_navigation():
         again = AppProcess(runs_dir, port=app.port)
