@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from app_process import AppProcess
 from page_run import FPS, NUM_FRAMES, FakeRun
 
+from rewardfl_app.config import files
+from rewardfl_app.pocket import paths
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor import face_jobs, process
 from rewardfl_app.supervisor.freeze import with_embedded_data
@@ -147,6 +150,24 @@ def test_the_slider_goes_over_the_steps_and_keeps_the_frame(app: AppProcess, wat
     page.locator(".fc-facts", has_text="two").wait_for()
     run.evaluate(20)  # who looks at the newest step is taken along
     _until(page, lambda: "step_000020/row_001" in page.locator(".fc-video").get_attribute("src"))
+
+
+def test_each_video_of_a_run_has_its_own_heat_map(scorer: Callable, watched: Any, runs_dir: Path) -> None:
+    scorer("done")
+    run = _run_with_a_dip(runs_dir)
+    config = files.read(run.folder.config)
+    config["reward"]["reward_model_path"] = str(paths.FACE_PACK)
+    run.folder.config.write_text(yaml.safe_dump(config))
+    with AppProcess(runs_dir) as app:
+        page = _open(watched, app)
+        page.get_by_label("What the reward looks at").check()
+        page.locator(".fc-legend").wait_for()
+        assert (run.folder.samples / "step_000010" / "row_000" / "heat.mp4").is_file()
+        page.get_by_role("button", name="Video 2").click()
+        page.get_by_role("button", name="Compute it").click()
+        page.locator(".fc-legend").wait_for()
+        _until(page, lambda: "row_001/heat.mp4" in page.locator(".fc-heat").get_attribute("src"))
+        assert len(face_jobs.list_jobs(runs_dir)) == 2
 
 
 def test_without_a_run_a_sample_clip_is_scored_for_real(app: AppProcess, watched: Any, runs_dir: Path) -> None:

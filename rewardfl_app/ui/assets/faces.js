@@ -6,7 +6,7 @@ const options = {boxes: true, landmarks: false, heat: false};
 const remembered = JSON.parse(sessionStorage.getItem("rewardfl_faces") || "{}");
 const TODAY_EMPTY = {model: new FaceModel(null), sheet: null, reference: null};
 let source = remembered.source || null, job = remembered.job || null, awaited = null, run = null, followed = true, real = false, chosen = null;
-let listed = null, asked = "", clip = null, loaded = "", only = null, shown = TODAY_EMPTY, lastFrame = -1, jobClip = null, heatLoaded = "", heatScale = null, heatCount = Infinity;
+let listed = null, asked = "", clip = null, loaded = "", only = null, shown = TODAY_EMPTY, lastFrame = -1, jobClip = null, heatLoaded = "", heatScale = null, heatCount = Infinity, heatAsked = null;
 const heatSeen = new Set();
 const files = new Map();
 
@@ -256,19 +256,21 @@ async function paintHeat() {
     await loadPlayer(frame, playing);
     return;
   }
+  if (heatAsked !== clip.folder) heatAsked = null;
   if (newest && newest.state === "done" && !heatSeen.has(newest.id)) { heatSeen.add(newest.id); asked = ""; jobClip = null; show(); return; }
   if (newest && (newest.state === "failed" || newest.state === "cancelled")) fill(heatLine, el("span", {"data-tone": "warn"}, newest.message), el("button.link", {type: "button", onclick: startHeat}, "Try again"));
   else if (newest && newest.state !== "done") fill(heatLine, el("span.bar", {class: newest.total ? "" : "unknown"}, el("i", {style: "width:" + (newest.total ? 100 * newest.done / newest.total : 0) + "%"})), progressWords(newest));
-  else if (!heatLine.textContent) fill(heatLine, "starting…");
+  else if (heatAsked !== clip.folder) fill(heatLine, "No heat map of this video so far", el("button.link", {type: "button", onclick: startHeat}, "Compute it"));
 }
 
 async function startHeat() {
   if (!clip) return;
+  heatAsked = clip.folder;
   fill(heatLine, "starting…");
   heatLine.hidden = false;
-  const request = clip.job ? {job: clip.name} : {run, step: clip.step === null ? "real" : clip.step, name: clip.name};
+  const asking = clip.folder, request = clip.job ? {job: clip.name} : {run, step: clip.step === null ? "real" : clip.step, name: clip.name};
   const answer = await server.start_heat(request).catch(() => ({error: "The app does not answer."}));
-  if (answer.error) fill(heatLine, el("span", {"data-tone": "warn"}, answer.error));
+  if (answer.error && clip.folder === asking) fill(heatLine, el("span", {"data-tone": "warn"}, answer.error));
 }
 
 function paintPlay() {

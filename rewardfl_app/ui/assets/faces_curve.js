@@ -46,7 +46,7 @@ class FaceCurve {
     const lines = this.lines();
     const values = lines.flatMap(line => line.values.filter(value => value !== null));
     let low = values.length ? values.reduce((a, b) => Math.min(a, b), 1) : 0, high = values.length ? values.reduce((a, b) => Math.max(a, b), -1) : 1;
-    if (high - low < 0.2) { const middle = (high + low) / 2; low = middle - 0.1; high = middle + 0.1; }
+    if (high - low < 0.2) { const middle = (high + low) / 2; high = Math.min(1, middle + 0.1); low = high - 0.2; }
     const pad = (high - low) * 0.08;
     high = Math.min(high + pad, Math.max(1.02, high));
     low -= pad;

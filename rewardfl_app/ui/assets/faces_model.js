@@ -1,6 +1,6 @@
 /* The content of a faces.json, as the page asks for it: who is where, curves per person, dips, frames without a face. */
 const NUM_PERSON_COLORS = 5;
-const POSE_AHEAD = 10, POSE_TURNED = 30, POSE_PROFILE = 60, POSE_TILT = 12;
+const POSE_AHEAD = 10, POSE_TURNED = 30, POSE_PROFILE = 60, POSE_TILT = 15;
 
 class FaceModel {
   constructor(content) {
