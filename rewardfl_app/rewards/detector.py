@@ -25,9 +25,9 @@ Array = np.ndarray[Any, Any]
 
 _STRIDES = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}  # number of outputs -> strides of the feature maps
 _PIXELS_AT_ONCE = 16 * 640 * 640  # frames are detected in chunks of about this many pixels, so memory is bounded
-# Of the black beside a frame only so much is computed, in pixels. Measured on 185 real frames at canvases of 640 and 320
-# (SCRFD 500M): with 160 every embedding is that of the whole canvas (cosine 1.000000), with 128 at least 0.99999, with 96
-# two equal detections change places (0.52).
+# Of the black beside a frame only so much is computed, in pixels. Measured on 185 real frames at canvases of 640 and
+# 320 (SCRFD 500M): with 160 every embedding is that of the whole canvas (cosine 1.000000), with 128 at least 0.99999,
+# with 96 two equal detections changed places once (0.52).
 _BLACK_MARGIN = 160
 
 
