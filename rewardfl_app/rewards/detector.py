@@ -105,10 +105,9 @@ class FaceDetector(nn.Module):
         self, inputs: Tensor, scale: float, threshold: float, nms: float, overlap_offset: float = 1.0
     ) -> list[Faces]:
         """Faces of the graph's own inputs [N, 3, h, w]; coordinates are divided by `scale`."""
-        maps = [out.float().cpu().numpy() for out in self._maps(inputs)]
         height, width = inputs.shape[-2:]
         found = []
-        for frame in zip(*maps, strict=True):
+        for frame in self._maps(inputs):
             parts = [
                 _above(threshold, frame[k :: len(self.strides)], height // stride, width // stride, stride)
                 for k, stride in enumerate(self.strides)
@@ -116,13 +115,13 @@ class FaceDetector(nn.Module):
             found.append(_suppress(np.concatenate(parts), scale, nms, overlap_offset))
         return found
 
-    def _maps(self, inputs: Tensor) -> list[Tensor]:
-        """The raw outputs, each [N, rows, values]."""
+    def _maps(self, inputs: Tensor) -> list[list[Array]]:
+        """The raw outputs of each frame, each [rows, values]."""
         if onnx_session.is_enough(self):
-            frames = [[torch.from_numpy(out) for out in outs] for outs in self._session.run(inputs.float())]
-            columns = zip(*frames, strict=True)
-            return [torch.stack([o.reshape(-1, v) for o in c]) for c, v in zip(columns, self._num_values, strict=True)]
-        return self._maps_in_torch(inputs.to(next(self.graph.buffers())))
+            outputs = self._session.run(inputs.float())
+            return [[o.reshape(-1, v) for o, v in zip(one, self._num_values, strict=True)] for one in outputs]
+        maps = [out.float().cpu().numpy() for out in self._maps_in_torch(inputs.to(next(self.graph.buffers())))]
+        return [list(frame) for frame in zip(*maps, strict=True)]
 
     def _maps_in_torch(self, inputs: Tensor) -> list[Tensor]:
         def one(frame: Tensor) -> tuple[Tensor, ...]:
@@ -156,7 +155,8 @@ def fit(frames: Tensor, size: tuple[int, int], margin: tuple[int, int] | None = 
     if margin is not None:
         columns = min(columns, -(-(new_width + margin[0]) // margin[1]) * margin[1])
         rows = min(rows, -(-(new_height + margin[0]) // margin[1]) * margin[1])
-    canvas = frames.new_full((len(frames), 3, rows, columns), -127.5 / 128, dtype=torch.float32)
+    canvas = frames.new_empty((len(frames), 3, rows, columns), dtype=torch.float32)
+    canvas[:, :, new_height:] = canvas[:, :, :, new_width:] = -127.5 / 128
     for frame, target in zip(frames, canvas, strict=True):  # one after the other: each stays in the cache
         if frame.dtype != torch.uint8:
             frame = frame.float().mul(127.5).add_(127.5).round_().clamp_(0, 255)

@@ -33,7 +33,7 @@ def _tensor(frames: np.ndarray) -> torch.Tensor:
 def _threshold(detector: FaceDetector, frames: np.ndarray, size: tuple[int, int]) -> float:
     """A threshold, between two scores, that a few anchors of random weights pass."""
     levels = len(detector.strides)
-    scores = torch.cat([o.flatten() for o in detector._maps(fit(_tensor(frames), size)[0])[:levels]])
+    scores = torch.cat([o.flatten() for o in detector._maps_in_torch(fit(_tensor(frames), size)[0])[:levels]])
     return float(scores.sort(descending=True)[0][39:41].mean())
 
 

@@ -40,7 +40,7 @@ def _tensor(frames: np.ndarray) -> Tensor:
 
 def _threshold(pack: FacePack, frames: np.ndarray) -> float:
     """A threshold, between two scores, that a few anchors of random weights pass."""
-    scores = torch.cat([o.flatten() for o in pack.detector._maps(fit(_tensor(frames), (SIZE, SIZE))[0])[:3]])
+    scores = torch.cat([o.flatten() for o in pack.detector._maps_in_torch(fit(_tensor(frames), (SIZE, SIZE))[0])[:3]])
     return float(scores.sort(descending=True)[0][39:41].mean())
 
 

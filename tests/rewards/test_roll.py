@@ -100,7 +100,7 @@ def _clips(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def _threshold(pack: FacePack, frames: Tensor) -> float:
     """A threshold, between two scores, that some twenty anchors per frame of a detector with random weights pass."""
-    scores = torch.cat([o.flatten() for o in pack.detector._maps(fit(frames, (128, 128))[0])[:3]])
+    scores = torch.cat([o.flatten() for o in pack.detector._maps_in_torch(fit(frames, (128, 128))[0])[:3]])
     return float(scores.sort(descending=True)[0][20 * len(frames) : 20 * len(frames) + 2].mean())
 
 
