@@ -12,7 +12,7 @@ const files = new Map();
 
 const player = new SyncPlayer(frame => {
   if (!shown.model.count) return;
-  const faces = shown.model.frames[frame] || [];
+  const faces = shown.model.frames[RFL.frameAt(video, {fps: player.fps, frames: shown.model.frames})] || [];
   RFL.paintBoxes(canvas, shown.model, options.boxes ? faces : null, boxStyle);
   badge.hidden = faces.length > 0;
   heatVideo.style.visibility = frame < heatCount ? "" : "hidden";

@@ -1,8 +1,20 @@
 /* Face boxes of faces.json over a video: box, five landmarks and the similarity of the frame under the playhead. */
+/* Time of the picture that is shown, which is not always currentTime: that is ahead of it while a video plays or seeks. */
+window.RFL.pictureTime = window.RFL.pictureTime || (video => {
+  if (!video.requestVideoFrameCallback) return video.currentTime;
+  if (!video.rfWatched) {
+    video.rfWatched = true;
+    const note = (now, picture) => { video.rfTime = picture.mediaTime; video.requestVideoFrameCallback(note); };
+    video.requestVideoFrameCallback(note);
+    video.addEventListener("emptied", () => { video.rfTime = undefined; });
+  }
+  return video.rfTime === undefined ? video.currentTime : video.rfTime;
+});
+
 window.RFL.frameAt = window.RFL.frameAt || ((video, faces) => {
   const fps = (faces && faces.fps) || 8;
   const count = (faces && faces.frames && faces.frames.length) || Math.max(1, Math.round((video.duration || 1) * fps));
-  return Math.min(count - 1, Math.max(0, Math.floor(video.currentTime * fps + 0.01)));
+  return Math.min(count - 1, Math.max(0, Math.floor(RFL.pictureTime(video) * fps + 0.01)));
 });
 
 window.RFL.similarityOf = window.RFL.similarityOf || ((frame) => {
