@@ -167,7 +167,7 @@ def test_before_and_after_move_in_step(app: AppProcess, watched: Any, runs_dir: 
     _tab(page, "Compare")
     page.get_by_role("checkbox", name="Real clip").check()
     videos = "[...document.querySelectorAll('#compare video')]"
-    _until(page, lambda: page.evaluate(f"{videos}.every(v => !v.paused && v.readyState >= 2 && v.currentTime > 0)"))
+    _until(page, lambda: page.evaluate(f"{videos}.every(v => v.readyState >= 2 && v.currentTime > 0)"))
     seen = []
     for _ in range(40):
         times = page.evaluate(f"{videos}.map(v => [v.currentTime, v.seeking])")
