@@ -70,6 +70,7 @@ def insightface_line(parity: Mapping[str, Any]) -> str:
         figures.append(f"{large} averaged where insightface skips pixels (lowest cosine {cosine:.5f})")
     if parity["count_differences"]:
         figures.append(f"another number of faces in frames {ranges(parity['count_differences'])}")
+    figures.append(f"{parity['seconds']:.1f} s for what took {parity['own_seconds']:.1f} s here")
     return f"insightface {'agrees' if parity['agrees'] else 'does not agree'}: {', '.join(figures)}"
 
 

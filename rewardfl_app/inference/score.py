@@ -7,6 +7,7 @@ kilobytes per face, so a clip of ten minutes takes no more than one of ten secon
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 OWN_FIRST_FRAME = "own first frame"
 SMALLEST_FACE = 16  # pixels at det_size: the smallest anchor of SCRFD
+_GIVE_BACK_EVERY = 256  # frames; at every chunk it would cost a tenth of the time
 _HEAT = frozenset({"heat", "heat_over_video"})
 
 
@@ -126,6 +128,7 @@ class _Scoring:
     ) -> tuple[list[FrameFaces], dict[str, Any] | None]:
         """The faces of every frame, and what insightface says of them; the browser's copy is written on the way."""
         seen: list[FrameFaces] = []
+        seconds = 0.0
         with ExitStack() as stack:
             copy = None
             if "video" in self._request.write:
@@ -134,14 +137,18 @@ class _Scoring:
             for _, pixels in _counted(source.chunks(self._damaged)):
                 if copy is not None:
                     copy.add(pixels)
+                if check is not None and not seen:  # networks are loaded at their first use; insightface's are by now
+                    self._scorer.observe(to_frames(pixels[:1]))
+                started = time.perf_counter()
                 found = self._scorer.observe(to_frames(pixels))
+                seconds += time.perf_counter() - started
                 if check is not None:
                     check.add(pixels, found)
                 seen += found
                 if source is self._video:
                     self._turned.keep(pixels, found)
                 self._status.advance(len(pixels), message)
-        return seen, None if check is None else _parity(check)
+        return seen, None if check is None else _parity(check, seconds)
 
     def _draw(self, report: dict[str, Any], measured: Measurement, known: ClipReference) -> None:
         """The second pass: crops, heat map and overlay."""
@@ -242,15 +249,17 @@ def _writer(path: Path, source: ClipSource) -> VideoWriter:
 
 
 def _counted(chunks: Iterator[Pixels]) -> Iterator[tuple[int, Pixels]]:
-    """Each chunk with the number of its first frame; when it is done with, its memory is given back."""
-    offset = 0
+    """Each chunk with the number of its first frame; now and then, freed memory is given back."""
+    offset = given_back = 0
     for pixels in chunks:
         yield offset, pixels
         offset += len(pixels)
-        freed_memory.give_back()
+        if offset - given_back >= _GIVE_BACK_EVERY:
+            freed_memory.give_back()
+            given_back = offset
 
 
-def _parity(check: InsightfaceCheck) -> dict[str, Any]:
+def _parity(check: InsightfaceCheck, own_seconds: float) -> dict[str, Any]:
     result = check.result()
     return {
         "agrees": result.agrees,
@@ -262,6 +271,7 @@ def _parity(check: InsightfaceCheck) -> dict[str, Any]:
         "antialiased": result.antialiased,
         "lowest_antialiased_cosine": result.lowest_antialiased_cosine,
         "seconds": result.insightface_seconds,
+        "own_seconds": own_seconds,
         "provider": result.provider,
         "warnings": list(result.warnings),
     }

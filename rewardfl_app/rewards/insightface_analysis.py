@@ -161,10 +161,12 @@ def compare(app: Any, frames: Frames, seen: Sequence[SeenFaces]) -> ParityReport
     report = ParityReport(provider=provider_of(app))
     size = int(app.models["recognition"].input_size[0])
     for frame, ours in zip(frames, seen, strict=True):
+        blue_first = np.ascontiguousarray(frame[:, :, ::-1])
         started = time.perf_counter()
         with _silent():
-            theirs = app.get(np.ascontiguousarray(frame[:, :, ::-1]))
-        report += replace(_compared(theirs, ours, size), insightface_seconds=time.perf_counter() - started)
+            theirs = app.get(blue_first)
+        seconds = time.perf_counter() - started
+        report += replace(_compared(theirs, ours, size), insightface_seconds=seconds)
     return report
 
 
