@@ -45,7 +45,7 @@ def _split_weights(value: object) -> object:
 
 
 def _joined_weights(weights: tuple[tuple[str, float], ...]) -> str:
-    return ",".join(name if weight == 1 else f"{name}={weight:g}" for name, weight in weights)
+    return ",".join(name if weight == 1 else f"{name}={weight!r}" for name, weight in weights)
 
 
 # Names with a weight each: 'a,b=0.5' in YAML and on the page, pairs inside the code.

@@ -46,8 +46,8 @@ class Mixture:
 
     @property
     def is_faces_alone(self) -> bool:
-        """Whether there is nothing but the face similarity."""
-        return not self._own
+        """Whether the whole reward is the face similarity as it is."""
+        return self.weights == {FACE_SIMILARITY: 1.0}
 
     def combine(
         self, video: Tensor, faces: Sequence[RewardResult], clips: Sequence[RewardedClip | None]

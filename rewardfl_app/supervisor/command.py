@@ -48,7 +48,8 @@ def inference_command(*arguments: str) -> list[str]:
 def package_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a child process that can import this package from any working directory."""
     env = dict(os.environ if base is None else base)
-    paths = [str(PACKAGE_ROOT), *(path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path)]
+    # The child works in another folder: what was relative to this one must still be found.
+    paths = [str(PACKAGE_ROOT), *(os.path.abspath(p) for p in env.get("PYTHONPATH", "").split(os.pathsep) if p)]
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     env["PYTHONUNBUFFERED"] = "1"
     # Two OpenMP threads that spin while they wait slow each other down many times over on a busy machine.

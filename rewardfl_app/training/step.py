@@ -58,9 +58,9 @@ class TrainingStep:
         experts = self.plan.grid.experts
         self._prefix = next(i for i, expert in enumerate(experts) if expert in self._trained)
         self._kept_prefix: tuple[int, list[Tensor]] | None = None
-        rewards = [name for name, _ in config.reward.rewards]
-        # Several rewards are recorded one by one, too.
-        self._terms = [] if rewards == [FACE_SIMILARITY] else rewards
+        # A reward that is more than the face similarity is recorded part by part, too.
+        rewards = config.reward.rewards
+        self._terms = [] if rewards == ((FACE_SIMILARITY, 1.0),) else [name for name, _ in rewards]
 
     def update(self, samples: Samples, step: int, learning_rate: float) -> dict[str, float | None]:
         """Makes update number `step`; returns loss, reward, kl, grad_norm, face_rate (and anchor), averaged over all

@@ -215,6 +215,9 @@ def test_reference_reward_excludes_this_projects_additions() -> None:
 def test_rewards_are_named_once_and_one_is_trained() -> None:
     assert found("reward.rewards=face_similarity,my.rewards:Smile=0.5") == []
     assert found("reward.rewards={face_similarity: 0, my.rewards:Smile: 2}") == []
+    mapping = files.override(files.to_mapping(presets.preset("pocket")), ["reward.rewards=face_similarity=0.123456789"])
+    weighted = validation.build(mapping, check_files=False)
+    assert files.to_mapping(weighted)["reward"]["rewards"] == "face_similarity=0.123456789", "frozen as it was given"
     assert "face_similarity" in message("reward.rewards", "reward.rewards=face_similarty")
     assert "named twice" in message("reward.rewards", "reward.rewards=a.b:C,a.b:C=2")
     assert "No reward is trained" in message("reward.rewards", "reward.rewards=face_similarity=0")

@@ -59,6 +59,14 @@ def test_a_clip_without_a_face_is_still_scored_by_the_others() -> None:
     assert float(reward.total) == pytest.approx(float(video[:, :, 1:].mean()), abs=1e-6)
 
 
+def test_a_weight_on_the_face_similarity_alone_counts() -> None:
+    video = torch.rand(2, 3, 4, 8, 8)
+    mixture, faces = Mixture([("face_similarity", 0.5)], DEVICE), _faces(video)
+    assert not mixture.is_faces_alone
+    totals = [float(reward.total) for reward in mixture.combine(video, faces, [None, None])]
+    assert totals == pytest.approx([0.5 * float(face.reward) for face in faces])
+
+
 def test_alone_the_face_similarity_is_itself() -> None:
     video = torch.rand(2, 3, 4, 8, 8)
     mixture = Mixture([("face_similarity", 1.0)], DEVICE)
