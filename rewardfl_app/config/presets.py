@@ -18,7 +18,13 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "dtype": "float32",
         },
         "data": {"num_frames": 17, "height": 64, "width": 64, "max_pixels": 4096, "fps": 8},
-        "sampling": {"num_inference_steps": 8, "shift": 5.0, "mid_timestep": 7, "final_timestep": 7},
+        "sampling": {
+            "num_inference_steps": 8,
+            "shift": 5.0,
+            "mid_timestep": 7,
+            "final_timestep": 7,
+            "decode_chunk": None,
+        },
         "reward": {"kl_weight": 1.5, "kl_steps": "expert", "det_size": 96},
         "lora": {"lora_base_model": "dit2", "lora_rank": 16},
         "train": {

@@ -36,13 +36,19 @@ def trainable(config: Config) -> Iterator[Problem]:
 
 
 def lora_base(config: Config) -> Iterator[Problem]:
-    """The LoRA is put on the networks that train."""
+    """The LoRA is put on the networks that train; without any, all their weights train."""
     base, trained = config.lora.lora_base_model, config.model.trainable_models
-    if set(base) != set(trained):
+    if base and set(base) != set(trained):
         yield Problem(
             "lora.lora_base_model",
-            f"The LoRA is put on {_listed(base)}, but trainable_models is {_listed(trained)}: name the same in both.",
+            f"The LoRA is put on {_listed(base)}, but trainable_models is {_listed(trained)}: name the same in both, "
+            "or leave this empty to train all weights.",
         )
+    if base and config.model.offload_reference:
+        message = "With a LoRA there is no second copy of the network to offload: turn this off."
+        yield Problem("model.offload_reference", message)
+    if not base and config.lora.lora_dropout:
+        yield Problem("lora.lora_dropout", "There is no LoRA (lora_base_model is empty): set this to 0.")
 
 
 def lora_targets(config: Config) -> Iterator[Problem]:
@@ -213,16 +219,56 @@ def rewards(config: Config) -> Iterator[Problem]:
 
 
 def zero(config: Config) -> Iterator[Problem]:
-    """The ZeRO stages that work, and what offloading needs."""
+    """What offloading needs."""
     stage = config.deepspeed.zero_stage
-    if stage == 3:
-        message = "Stage 3 also divides the frozen weights, which the step-by-step gradient does not gather yet: use 2."
-        yield Problem("deepspeed.zero_stage", message)
     if config.deepspeed.offload_optimizer and stage == 0:
         message = (
-            "The optimizer can be kept in CPU memory only with zero_stage 1 or 2: set one of them, or turn this off."
+            "The optimizer can be kept in CPU memory only with zero_stage 1, 2 or 3: set one of them, or turn this off."
         )
         yield Problem("deepspeed.offload_optimizer", message)
+    if config.deepspeed.offload_parameters and stage != 3:
+        message = f"The weights are divided only with zero_stage 3, but it is {stage}: set 3, or turn this off."
+        yield Problem("deepspeed.offload_parameters", message)
+
+
+def gradient_mode(config: Config) -> Iterator[Problem]:
+    """The random set of gradient steps fits between mid_timestep and final_timestep."""
+    sampling, count = config.sampling, len(schedule.gradient_steps(config))
+    if sampling.gradient_mode == "random_steps" and sampling.num_gradient_steps > max(count, 1):
+        message = (
+            f"{sampling.num_gradient_steps} random steps are to carry the gradient, but there are {count} from "
+            "mid_timestep to final_timestep: lower it, or lower mid_timestep."
+        )
+        yield Problem("sampling.num_gradient_steps", message)
+
+
+def prefix(config: Config) -> Iterator[Problem]:
+    """Only steps before the first network that trains are a constant of clip and noise."""
+    experts, trained = schedule.step_experts(config), schedule.trained_experts(config)
+    if config.sampling.prefix_seeds and trained and experts[0] in trained:
+        message = (
+            f"The {_EXPERT_WORD[experts[0]]} trains and runs the first step, so no leading steps stay as they are: set "
+            "prefix_seeds to 0, or train dit2 alone."
+        )
+        yield Problem("sampling.prefix_seeds", message)
+
+
+def region(config: Config) -> Iterator[Problem]:
+    """The region around the faces holds all that the face similarity looks at, and nothing else."""
+    own = [name for name, weight in config.reward.rewards if weight and name != FACE_SIMILARITY]
+    if config.sampling.decode_region and own:
+        message = (
+            f"The reward {own[0]} looks at whole frames, but only the region around the faces would carry its "
+            "gradient: turn decode_region off."
+        )
+        yield Problem("sampling.decode_region", message)
+
+
+def kl_target(config: Config) -> Iterator[Problem]:
+    """A weight of zero cannot be raised by a factor."""
+    if config.reward.kl_target is not None and config.reward.kl_weight == 0:
+        message = "A divergence to hold needs a kl_weight above 0 to start from: set kl_weight, or leave this empty."
+        yield Problem("reward.kl_target", message)
 
 
 def _span(steps: list[int]) -> str:
@@ -258,7 +304,10 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     ((*_STEPS, "sampling.shift", "model.min_timestep_boundary", "model.trainable_models"), step_window),
     (("reward.roll_compatible", "reward.pool", "reward.hinge", "reward.missing_face_penalty"), roll),
     (("reward.rewards", "reward.roll_compatible"), rewards),
-    (("lora.lora_base_model", "model.trainable_models"), lora_base),
+    (
+        ("lora.lora_base_model", "model.trainable_models", "model.offload_reference", "lora.lora_dropout"),
+        lora_base,
+    ),
     (("lora.lora_target_modules",), lora_targets),
     (
         (
@@ -269,5 +318,9 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
         ),
         batch,
     ),
-    (("deepspeed.zero_stage", "deepspeed.offload_optimizer"), zero),
+    (("deepspeed.zero_stage", "deepspeed.offload_optimizer", "deepspeed.offload_parameters"), zero),
+    (("sampling.gradient_mode", "sampling.num_gradient_steps", *_STEPS[:2]), gradient_mode),
+    (("sampling.prefix_seeds", "model.trainable_models", "sampling.final_timestep"), prefix),
+    (("sampling.decode_region", "reward.rewards"), region),
+    (("reward.kl_target", "reward.kl_weight"), kl_target),
 ]

@@ -87,13 +87,18 @@ class ModelConfig(Section):
     )
     use_gradient_checkpointing_offload: bool = _field(
         True,
-        "Keep the checkpointed activations in CPU memory. Saves more GPU memory at the cost of transfers; needs "
-        "use_gradient_checkpointing.",
+        "Keep the checkpointed activations in CPU memory, copied while the GPU computes. Saves more GPU memory at the "
+        "cost of transfers; needs use_gradient_checkpointing.",
     )
     dtype: Literal["bfloat16", "float32"] = _field(
         "bfloat16",
         "Number format of the frozen weights and of the forward pass. The trained LoRA weights and the sampler stay "
         "in float32.",
+    )
+    offload_reference: bool = _field(
+        False,
+        "When all weights train (lora_base_model is empty) the divergence needs a frozen copy of the network: keep it "
+        "in CPU memory and bring it to the device only while it runs.",
     )
 
 
@@ -129,6 +134,14 @@ class DataConfig(Section):
         "Frames per second of the written videos; Wan2.2-I2V-A14B is trained at 16. Clips are read frame by frame.",
         ge=1,
     )
+    cache_gb: float = _field(
+        20.0,
+        "Space for the cache beside the runs, in GB, shared by all of them: encoded prompts and first frames, "
+        "reference faces, prefix latents, the base model's evaluation. What was not used for longest goes first; "
+        "0: no cache.",
+        applies="resume",
+        ge=0.0,
+    )
 
 
 class SamplingConfig(Section):
@@ -162,6 +175,43 @@ class SamplingConfig(Section):
         "(DRaFT-K), 0 treats each step's input as a constant (DRTune); has no effect with a single gradient step.",
         ge=0.0,
         le=1.0,
+    )
+    gradient_mode: Literal["last_k", "random_k", "random_steps", "draft_lv", "refl"] = _field(
+        "last_k",
+        "Which of the steps from mid_timestep to final_timestep carry the gradient in an update. `last_k`: all "
+        "(DRaFT-K). `random_k`: the last few, their number drawn evenly. `random_steps`: num_gradient_steps of them, "
+        "step i drawn in proportion to (i+1)^2, the others passed over. `draft_lv`: the last alone, on num_renoised "
+        "noisings of the finished video (DRaFT-LV). `refl`: one drawn step, whose clean prediction is scored (ReFL).",
+    )
+    num_gradient_steps: int = _field(
+        2, "Steps that carry the gradient in an update when gradient_mode is `random_steps`.", ge=1
+    )
+    num_renoised: int = _field(
+        2, "Noisings of the finished video that are averaged when gradient_mode is `draft_lv`.", ge=1
+    )
+    prefix_seeds: int = _field(
+        0,
+        "Noises per clip whose frozen leading steps (those before a network that trains) are computed once and kept, "
+        "so that the high-noise expert, the text encoder and the VAE's encoder need not stay in memory. 0: fresh "
+        "noise for every video, nothing kept.",
+        ge=0,
+    )
+    decode_chunk: int | None = _field(
+        4,
+        "Latent frames (of 4 video frames each) that are decoded at a time for the gradient, so that memory does not "
+        "grow with the length of the video. Empty: the whole video at once, which is faster for short ones.",
+        applies="resume",
+        ge=1,
+    )
+    decode_region: bool = _field(
+        False,
+        "Carry the gradient through the decoder only around the faces: less time and memory, not exact (see "
+        "`bench gradients`).",
+    )
+    decode_margin: float = _field(
+        0.5,
+        "Room left around the faces on each side when decode_region is on, as a share of the faces' box.",
+        ge=0.0,
     )
 
 
@@ -215,6 +265,13 @@ class RewardConfig(Section):
         applies="resume",
         ge=0.0,
     )
+    kl_target: float | None = _field(
+        None,
+        "Divergence to hold: kl_weight is then only the start and is raised or lowered after every update, by at most "
+        "2 percent. Empty: kl_weight stays as it is.",
+        applies="resume",
+        gt=0.0,
+    )
     kl_steps: Literal["gradient", "expert"] = _field(
         "gradient",
         "Steps on which the divergence is measured: `gradient` is the steps that carry the gradient (the reference), "
@@ -253,6 +310,13 @@ class RewardConfig(Section):
     include_first_frame: bool = _field(
         False, "Also score frame 0, which is given to the model and so rewards nothing. The reference included it."
     )
+    gradient_frame_stride: int = _field(
+        1,
+        "Only every n-th frame's faces carry the gradient, from an offset drawn for each update, n times as strong: "
+        "right on average, and faster. The reward itself is always that of all frames.",
+        applies="resume",
+        ge=1,
+    )
     roll_compatible: bool = _field(
         False,
         "Reproduce the reward of the reference implementation (ROLL) with its colour order, scaling and frame 0. For "
@@ -274,7 +338,9 @@ class LoraConfig(Section):
     """The low-rank adapter that is trained."""
 
     lora_base_model: Names = _field(
-        "dit2", "Networks that get the LoRA, comma-separated; must be the networks in trainable_models."
+        "dit2",
+        "Networks that get the LoRA, comma-separated; must be the networks in trainable_models. Empty: no LoRA, all "
+        "weights of those networks train (in float32).",
     )
     lora_target_modules: Names = _field(
         "q,k,v,o,ffn.0,ffn.2",
@@ -286,6 +352,9 @@ class LoraConfig(Section):
     )
     lora_alpha: float | None = _field(
         None, "Scale of the LoRA: its output is multiplied by lora_alpha / lora_rank. Empty: equal to the rank.", gt=0.0
+    )
+    lora_dropout: float = _field(
+        0.0, "Share of the LoRA's inputs that is left out at random while training, 0 to 1.", ge=0.0, lt=1.0
     )
 
 
@@ -328,6 +397,13 @@ class TrainConfig(Section):
     max_steps: int = _field(100, "Updates in the whole run.", level="basic", applies="resume", ge=1)
     max_grad_norm: float = _field(
         1.0, "The gradient is scaled down when its norm is larger than this.", applies="resume", gt=0.0
+    )
+    ema_decay: float = _field(
+        0.0,
+        "Decay of a running mean of the trained weights, which is then what is evaluated and exported; 0.99 is a mean "
+        "over about the last 100 updates. 0 turns it off.",
+        ge=0.0,
+        lt=1.0,
     )
     save_steps: int = _field(
         25, "A checkpoint is saved every this many updates, and at the end.", level="basic", applies="resume", ge=1
@@ -373,14 +449,24 @@ class DeepSpeedConfig(Section):
 
     zero_stage: int = _field(
         2,
-        "DeepSpeed ZeRO stage: 0 nothing is divided among the devices, 1 optimizer state, 2 also gradients.",
+        "DeepSpeed ZeRO stage: 0 nothing is divided among the devices, 1 optimizer state, 2 also gradients, 3 also the "
+        "weights of the networks that train.",
         ge=0,
         le=3,
     )
     offload_optimizer: bool = _field(
-        True, "Keep the optimizer state in CPU memory; needs zero_stage 1 or 2 and saves GPU memory."
+        True, "Keep the optimizer state in CPU memory; needs zero_stage 1, 2 or 3 and saves GPU memory."
     )
     num_processes: int = _field(1, "Number of training processes, one per GPU (or 1 on a CPU).", level="basic", ge=1)
+    offload_parameters: bool = _field(
+        False, "Keep the divided weights in CPU memory between their uses; needs zero_stage 3."
+    )
+    hostfile: str | None = _field(
+        None,
+        "Machines to train on, one `host slots=N` per line, as the DeepSpeed launcher reads it; num_processes is then "
+        "the sum of the slots. Empty: this machine alone.",
+        path="file",
+    )
 
 
 class Config(Section):

@@ -227,7 +227,8 @@ def test_rewards_are_named_once_and_one_is_trained() -> None:
 
 
 def test_zero_and_offload() -> None:
-    assert "use 2" in message("deepspeed.zero_stage", "deepspeed.zero_stage=3")
+    assert not found("deepspeed.zero_stage=3", "deepspeed.offload_parameters=true", "deepspeed.offload_optimizer=true")
+    assert "set 3" in message("deepspeed.offload_parameters", "deepspeed.offload_parameters=true")
     assert message("deepspeed.offload_optimizer", "deepspeed.zero_stage=0", "deepspeed.offload_optimizer=true")
     assert found("deepspeed.zero_stage=2", "deepspeed.offload_optimizer=true") == []
     assert message("model.use_gradient_checkpointing_offload", "model.use_gradient_checkpointing_offload=true")
@@ -282,3 +283,35 @@ def test_a_face_pack_unpacked_one_folder_too_deep_is_found(tmp_path: Path) -> No
     nested.mkdir()
     (nested / "glintr100.onnx").touch()
     assert f"use {nested}" in message("reward.reward_model_path", f"reward.reward_model_path={tmp_path}")
+
+
+def test_gradient_modes() -> None:
+    two = ("sampling.mid_timestep=6", "sampling.gradient_mode=random_steps")
+    assert not found(*two, "sampling.num_gradient_steps=2")
+    assert "there are 2" in message("sampling.num_gradient_steps", *two, "sampling.num_gradient_steps=3")
+    assert not found("sampling.num_gradient_steps=3")  # another mode does not draw a set
+
+
+def test_a_prefix_is_before_what_trains() -> None:
+    assert not found("sampling.prefix_seeds=2")
+    both = ("model.trainable_models=dit,dit2", "lora.lora_base_model=dit,dit2", "sampling.mid_timestep=0")
+    assert not found(*both)
+    assert "high-noise expert trains" in message("sampling.prefix_seeds", *both, "sampling.prefix_seeds=1")
+
+
+def test_a_region_holds_the_faces_alone() -> None:
+    assert not found("sampling.decode_region=true", "reward.rewards=face_similarity,own:Reward=0")
+    rewards = "reward.rewards=face_similarity,own:Reward=0.5"
+    assert "own:Reward" in message("sampling.decode_region", "sampling.decode_region=true", rewards)
+
+
+def test_all_weights_train_without_a_lora() -> None:
+    full = "lora.lora_base_model="
+    assert not found(full, "model.offload_reference=true")
+    assert "set this to 0" in message("lora.lora_dropout", full, "lora.lora_dropout=0.1")
+    assert "second copy" in message("model.offload_reference", "model.offload_reference=true")
+
+
+def test_a_divergence_to_hold() -> None:
+    assert not found("reward.kl_target=0.01")
+    assert "kl_weight above 0" in message("reward.kl_target", "reward.kl_target=0.01", "reward.kl_weight=0")
