@@ -38,17 +38,19 @@ def trainable(config: Config) -> Iterator[Problem]:
 def lora_base(config: Config) -> Iterator[Problem]:
     """The LoRA is put on the networks that train; without any, all their weights train."""
     base, trained = config.lora.lora_base_model, config.model.trainable_models
-    if base and set(base) != set(trained):
+    if schedule.trains_all_weights(config):
+        if config.lora.lora_dropout:
+            yield Problem("lora.lora_dropout", "There is no LoRA (lora_base_model is none): set this to 0.")
+        return
+    if set(base) != set(trained):
         yield Problem(
             "lora.lora_base_model",
             f"The LoRA is put on {_listed(base)}, but trainable_models is {_listed(trained)}: name the same in both, "
-            "or leave this empty to train all weights.",
+            "or none here to train all weights.",
         )
-    if base and config.model.offload_reference:
+    if config.model.offload_reference:
         message = "With a LoRA there is no second copy of the network to offload: turn this off."
         yield Problem("model.offload_reference", message)
-    if not base and config.lora.lora_dropout:
-        yield Problem("lora.lora_dropout", "There is no LoRA (lora_base_model is empty): set this to 0.")
 
 
 def lora_targets(config: Config) -> Iterator[Problem]:

@@ -53,6 +53,11 @@ def trained_experts(config: Config) -> list[Expert]:
     return [expert for name, expert in EXPERT_OF_TRAINABLE.items() if name in config.model.trainable_models]
 
 
+def trains_all_weights(config: Config) -> bool:
+    """Whether the networks in trainable_models train whole, without a LoRA."""
+    return config.lora.lora_base_model == ("none",)
+
+
 def kl_steps(config: Config) -> list[int]:
     """The steps on which the divergence from the untrained model is measured (see reward.kl_steps)."""
     if config.reward.kl_steps == "gradient":

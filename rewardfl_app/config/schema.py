@@ -97,7 +97,7 @@ class ModelConfig(Section):
     )
     offload_reference: bool = _field(
         False,
-        "When all weights train (lora_base_model is empty) the divergence needs a frozen copy of the network: keep it "
+        "When all weights train (lora_base_model is none) the divergence needs a frozen copy of the network: keep it "
         "in CPU memory and bring it to the device only while it runs.",
     )
 
@@ -339,8 +339,8 @@ class LoraConfig(Section):
 
     lora_base_model: Names = _field(
         "dit2",
-        "Networks that get the LoRA, comma-separated; must be the networks in trainable_models. Empty: no LoRA, all "
-        "weights of those networks train (in float32).",
+        "Networks that get the LoRA, comma-separated; must be the networks in trainable_models. `none`: no LoRA, "
+        "all weights of those networks train (in float32).",
     )
     lora_target_modules: Names = _field(
         "q,k,v,o,ffn.0,ffn.2",
