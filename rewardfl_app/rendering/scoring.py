@@ -27,7 +27,20 @@ if TYPE_CHECKING:
     from rewardfl_app.data.dataset import Clip
 
 # What is measured on every video, whatever the rewards.
-MEASURES = ("reward", "judge", "motion", "face_rate", "sharpness")
+MEASURES = (
+    "reward",
+    "judge",
+    "similarity_drift",
+    "judge_drift",
+    "motion",
+    "frame_motion",
+    "first_frame_distance",
+    "face_rate",
+    "face_size",
+    "sharpness",
+    "yaw_spread",
+    "pitch_spread",
+)
 
 
 def term_measure(name: str) -> str:
@@ -63,11 +76,23 @@ class Measurement:
         return {
             "reward": total if self.own else face_similarity,
             "judge": self.judged.judge,
+            "similarity_drift": self.judged.similarity_drift,
+            "judge_drift": self.judged.judge_drift,
             "motion": self.judged.motion,
+            "frame_motion": self.judged.frame_motion,
+            "first_frame_distance": self.judged.first_frame_distance,
             "face_rate": self.result.face_rate,
+            "face_size": self.judged.face_size,
             "sharpness": self.judged.sharpness,
+            "yaw_spread": self.judged.yaw_spread,
+            "pitch_spread": self.judged.pitch_spread,
             **({term_measure(name): value for name, value in self.own.terms.items()} if self.own else {}),
         }
+
+    @property
+    def curves(self) -> dict[str, list[float | None]]:
+        """Similarity by frame: by the reward's recogniser, and by the judge; None in a frame without the person."""
+        return {"similarity_curve": self.judged.similarity_curve, "judge_curve": self.judged.judge_curve}
 
     def report(
         self,

@@ -1,20 +1,28 @@
 """What is measured beside the reward, so that a rising reward can be believed.
 
 judge: mean cosine similarity to the real clip by a recogniser that was not trained on, frame 0 left out;
+similarity_drift, judge_drift: similarity in the last tenth of the frames minus that in the first (a person who turns
+    into somebody else has a negative one), by the reward's recogniser and by the judge, frame 0 left out;
 motion: how far the five landmarks travel around their own mean, in percent of the face's size (a frozen face has none);
+frame_motion, first_frame_distance: the same question to the whole picture, see `motion`;
 sharpness: variance of the Laplacian of the aligned crop, grey levels 0..255 (a blurred face has little);
+face_size: mean root of the box's area, in pixels (a face that grows is easier to score);
+yaw_spread, pitch_spread: standard deviation of where the head points to, in degrees (one that is held still has none);
 face_rate: share of the frames (0 left out) that show the main person.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from rewardfl_app.rewards import motion as whole_picture
 from rewardfl_app.rewards.observation import FrameFaces
 from rewardfl_app.rewards.reference import Face, Reference
 
@@ -30,7 +38,8 @@ class JudgeReference:
 class JudgeResult:
     """Measures of one clip, None where there was nothing to measure.
 
-    `similarities`: the judge's, face by face per frame.
+    `similarities`: the judge's, face by face per frame. `similarity_curve` and `judge_curve`: per frame the mean over
+    its people, by the reward's recogniser and by the judge; None in a frame without them.
     """
 
     judge: float | None
@@ -38,6 +47,23 @@ class JudgeResult:
     sharpness: float | None
     face_rate: float
     similarities: list[list[float | None]]
+    frame_motion: float | None = None
+    first_frame_distance: float | None = None
+    face_size: float | None = None
+    yaw_spread: float | None = None
+    pitch_spread: float | None = None
+    similarity_curve: list[float | None] = field(default_factory=list)
+    judge_curve: list[float | None] = field(default_factory=list)
+
+    @property
+    def similarity_drift(self) -> float | None:
+        """Last tenth minus first tenth of the similarity by the reward's recogniser."""
+        return drift(self.similarity_curve)
+
+    @property
+    def judge_drift(self) -> float | None:
+        """Last tenth minus first tenth of the similarity by the judge."""
+        return drift(self.judge_curve)
 
 
 def reference(seen: Sequence[FrameFaces], known: Reference) -> JudgeReference | None:
@@ -59,14 +85,34 @@ def measure(
     main = _main_faces(faces)
     similarities: list[list[float | None]] = [[None] * len(frame) for frame in faces]
     scored = range(min(1, len(faces) - 1), len(faces))
-    sharpness = [face["sharpness"] for face in main.values() if face["sharpness"] is not None]
+    pictures = [frame.thumbnail for frame in seen if frame.thumbnail is not None]
+    poses = [face["pose"] for face in main.values() if face["pose"] is not None]
     return JudgeResult(
         judge=None if reference_judge is None else _judge(seen, faces, reference_judge, similarities),
         motion=_motion(list(main.values())),
-        sharpness=sum(sharpness) / len(sharpness) if sharpness else None,
+        sharpness=_mean([face["sharpness"] for face in main.values()]),
         face_rate=sum(frame in main for frame in scored) / max(len(scored), 1),
         similarities=similarities,
+        frame_motion=whole_picture.frame_motion(pictures),
+        first_frame_distance=whole_picture.first_frame_distance(pictures),
+        face_size=_mean([face["size"] for face in main.values()]),
+        yaw_spread=_spread([pose["yaw"] for pose in poses]),
+        pitch_spread=_spread([pose["pitch"] for pose in poses]),
+        similarity_curve=[_mean([face["similarity"] for face in frame]) for frame in faces],
+        judge_curve=[_mean(frame) for frame in similarities],
     )
+
+
+def drift(curve: Sequence[float | None]) -> float | None:
+    """Mean of the last tenth minus mean of the first tenth of a similarity per frame, frame 0 and gaps left out.
+
+    A tenth is at least one frame. None with fewer than two frames that have a value.
+    """
+    known = [value for value in curve[1:] if value is not None]
+    if len(known) < 2:
+        return None
+    tenth = max(1, len(known) // 10)
+    return (math.fsum(known[-tenth:]) - math.fsum(known[:tenth])) / tenth
 
 
 def _judge(
@@ -105,6 +151,16 @@ def _main_faces(faces: Sequence[Sequence[Face]]) -> dict[int, Face]:
     count = Counter(face["track"] for found in faces for face in found)
     longest = max(count, key=lambda track: (count[track], -track)) if count else None
     return {n: face for n, found in enumerate(faces) for face in found if face["track"] == longest}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """Standard deviation around the mean; None with fewer than two values."""
+    return statistics.pstdev(values) if len(values) > 1 else None
 
 
 def _motion(faces: Sequence[Face]) -> float | None:

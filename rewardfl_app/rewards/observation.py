@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rewardfl_app.config.schema import RewardConfig
-from rewardfl_app.rewards import alignment, roll
+from rewardfl_app.rewards import alignment, motion, roll
 from rewardfl_app.rewards.detector import Faces
 from rewardfl_app.rewards.pack import FacePack
 from rewardfl_app.rewards.pose import five_point_pose
@@ -48,12 +48,14 @@ class FrameFaces:
 
     `embeddings` [M, D]: normalised, by the recogniser of the reward, with gradients if the frames had. `judge` [M, D']:
     normalised, by the judge, None without one. `details`: one per face, empty where only the reward was asked for.
+    `thumbnail` [h, w]: the whole frame, small and grey (see `motion.thumbnails`), None where only the reward was.
     """
 
     detections: Faces
     embeddings: Tensor
     judge: Tensor | None = None
     details: tuple[Details, ...] = ()
+    thumbnail: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -106,10 +108,11 @@ class Observer:
         details = self._details(frames, found, index, torch.cat([part[2] for part in parts]))
         frames_of: list[FrameFaces] = []
         start = 0
-        for faces in found:
+        for faces, thumbnail in zip(found, motion.thumbnails(frames), strict=True):
             cut = slice(start, start + len(faces))
             judge = None if judged is None else judged[cut]
-            frames_of.append(FrameFaces(faces, embeddings[cut], judge, tuple(details[cut])))
+            # A copy: a view would keep the pictures of the whole chunk.
+            frames_of.append(FrameFaces(faces, embeddings[cut], judge, tuple(details[cut]), thumbnail.clone()))
             start = cut.stop
         return frames_of
 

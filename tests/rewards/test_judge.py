@@ -55,6 +55,29 @@ def test_sharpness_is_the_mean_over_the_main_person() -> None:
     assert _measure([[]] * 3).sharpness is None
 
 
+def test_size_and_spread_of_the_pose_are_those_of_the_main_person() -> None:
+    poses = [{"yaw": (-1) ** n * 10.0, "pitch": 3.0, "roll": 0.0} for n in range(4)]
+    turning = [[{**_face(50, 50, size=30 + n), "pose": pose}] for n, pose in enumerate(poses)]
+    measured = _measure(cast(Any, turning))
+    assert measured.face_size == pytest.approx(31.5)
+    assert measured.yaw_spread == pytest.approx(10.0) and measured.pitch_spread == pytest.approx(0.0)
+    assert _measure([[_face(50, 50)]]).yaw_spread is None and _measure([[]] * 3).face_size is None
+
+
+def test_drift_is_the_last_tenth_minus_the_first_without_the_given_frame() -> None:
+    falling = [1.0, *(0.9 - 0.01 * n for n in range(20))]
+    assert judging.drift(falling) == pytest.approx(-0.18)
+    assert judging.drift([1.0, 0.8, None, 0.6]) == pytest.approx(-0.2)
+    assert judging.drift([1.0, 0.8]) is None and judging.drift([]) is None
+
+
+def test_curves_are_the_similarity_of_every_frame() -> None:
+    result, judged = _scored()
+    assert judged.similarity_curve == result.similarities
+    assert judged.judge_curve[2] is None and judged.judge_curve[3] == judged.similarities[3][0]
+    assert judged.judge_drift == pytest.approx((judged.judge_curve[3] or 0) - (judged.judge_curve[1] or 0))
+
+
 def test_face_rate_leaves_out_the_given_frame() -> None:
     assert _measure([[_face(50, 50)], [_face(50, 50)], [], [], [_face(50, 50)]]).face_rate == pytest.approx(0.5)
     assert _measure([[]] * 4).face_rate == 0.0
@@ -106,7 +129,8 @@ def test_report_has_the_agreed_keys_and_is_json() -> None:
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert set(report) == {
         "video", "fps", "num_frames", "width", "height", "prompt", "seed", "reward", "judge", "motion", "sharpness",
-        "face_rate", "reference", "faceless_frames", "tracks", "frames", "crops",
+        "face_rate", "similarity_drift", "judge_drift", "frame_motion", "first_frame_distance", "face_size",
+        "yaw_spread", "pitch_spread", "reference", "faceless_frames", "tracks", "frames", "crops",
     }  # fmt: skip
     assert set(report["tracks"][0]) == {"track", "identity", "mean_similarity", "frames", "unlike"}
     face = report["frames"][3]["faces"][0]
