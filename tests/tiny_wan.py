@@ -46,6 +46,23 @@ def vae() -> AutoencoderKLWan:
     return AutoencoderKLWan(base_dim=8, z_dim=16, dim_mult=[1, 2, 2, 2], num_res_blocks=1)
 
 
+def residual_vae() -> AutoencoderKLWan:
+    """The VAE of Wan2.2-5B, whose blocks have shortcuts and which decodes patches of 2 x 2 pixels."""
+    return AutoencoderKLWan(
+        base_dim=8,
+        decoder_base_dim=8,
+        z_dim=16,
+        dim_mult=[1, 2, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=16,
+    )
+
+
 def text_encoder() -> UMT5EncoderModel:
     config = UMT5Config(
         vocab_size=64,

@@ -8,7 +8,7 @@ the graph is an ordinary one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanResidualBlock, patchify, unpatchify
@@ -17,10 +17,33 @@ from torch import Tensor
 from rewardfl_app.models.norm_silu import norm_silu
 
 if TYPE_CHECKING:
-    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanMidBlock
+    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, WanMidBlock
 
 
 _SLOW_UP_TO = 20480
+
+
+class Past(Protocol):
+    """What lies to the left of a piece of a clip."""
+
+    @property
+    def is_start(self) -> bool:
+        """Whether the piece begins the clip, so that there is nothing."""
+
+    def convolve(self, conv: WanCausalConv3d, x: Tensor) -> Tensor:
+        """A causal convolution of a piece [B, C, t, h, w] that goes on from where the piece before ended; t may be 0."""
+
+
+class _Whole:
+    """A piece that is the whole clip: the convolutions' own zeros."""
+
+    is_start = True
+
+    def convolve(self, conv: WanCausalConv3d, x: Tensor) -> Tensor:
+        return conv(x) if x.shape[2] else x
+
+
+WHOLE = _Whole()
 
 
 def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
@@ -30,28 +53,31 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """
     raw = denormalise(vae, latents).to(vae.dtype)
     frames, height = 4 * (latents.shape[2] - 1) + 1, 8 * latents.shape[3]
-    twice = _slow_alone(vae, raw, frames, height)
+    twice = slow_alone(vae, raw, frames, height)
     return decode_raw(vae, torch.cat([raw, raw]) if twice else raw)[: raw.shape[0]].float()
 
 
-def decode_raw(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
-    """`AutoencoderKLWan._decode` without its clamp: latents in the VAE's own scale, in the VAE's dtype."""
+def decode_raw(vae: AutoencoderKLWan, latents: Tensor, past: Past = WHOLE) -> Tensor:
+    """`AutoencoderKLWan._decode` without its clamp: latents in the VAE's own scale, in the VAE's dtype.
+
+    `past`: what the causal convolutions see to the left, where the latents do not begin a clip.
+    """
     decoder = vae.decoder
-    x = decoder.conv_in(_fast_layout(vae.post_quant_conv(latents)))
-    x = _middle(decoder.mid_block, x)
+    x = past.convolve(decoder.conv_in, fast_layout(vae.post_quant_conv(latents)))
+    x = _middle(decoder.mid_block, x, past)
     block: Any  # of either VAE generation
     for block in decoder.up_blocks:
         shortcut = getattr(block, "avg_shortcut", None)
-        skipped = shortcut(x, first_chunk=True) if shortcut is not None else None
+        skipped = shortcut(x, first_chunk=past.is_start) if shortcut is not None else None
         for resnet in block.resnets:
-            x = _residual(resnet, x)
+            x = _residual(resnet, x, past)
         upsamplers = getattr(block, "upsamplers", None)
         upsampler = upsamplers[0] if upsamplers is not None else getattr(block, "upsampler", None)
         if upsampler is not None:
-            x = _upsample(upsampler, x)
+            x = _upsample(upsampler, x, past)
         if skipped is not None:
             x = x + skipped
-    x = decoder.conv_out(norm_silu(decoder.norm_out, x))
+    x = past.convolve(decoder.conv_out, norm_silu(decoder.norm_out, x))
     return unpatchify(x, patch_size=vae.config["patch_size"]) if vae.config["patch_size"] is not None else x
 
 
@@ -59,7 +85,7 @@ def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """Normalised latents (the mode) [B, 16, T', h, w], float32, of a video [B, 3, T, H, W] in [-1, 1], T = 4 (T' - 1)
     + 1."""
     video = video.to(vae.dtype)
-    twice = _slow_alone(vae, video, video.shape[2], video.shape[3])
+    twice = slow_alone(vae, video, video.shape[2], video.shape[3])
     moments = encode_raw(vae, torch.cat([video, video]) if twice else video)[: video.shape[0]].float()
     return normalise(vae, moments.chunk(2, dim=1)[0])
 
@@ -72,7 +98,7 @@ def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
         return vae._encode(video)
     encoder = vae.encoder
     x = patchify(video, patch_size=vae.config["patch_size"]) if vae.config["patch_size"] is not None else video
-    x = encoder.conv_in(_fast_layout(x))
+    x = encoder.conv_in(fast_layout(x))
     for layer in encoder.down_blocks:
         if isinstance(layer, WanResample):
             x = _downsample(layer, x)
@@ -101,20 +127,20 @@ def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.tensor(vae.config["latents_std"], device=like.device, dtype=like.dtype).view(shape)
 
 
-def _middle(block: WanMidBlock, x: Tensor) -> Tensor:
+def _middle(block: WanMidBlock, x: Tensor, past: Past = WHOLE) -> Tensor:
     resnets: list[Any] = list(block.resnets)
-    x = _residual(resnets[0], x)
+    x = _residual(resnets[0], x, past)
     for attention, resnet in zip(block.attentions, resnets[1:], strict=True):
-        x = _residual(resnet, attention(x))
+        x = _residual(resnet, attention(x), past)
     return x
 
 
-def _residual(block: WanResidualBlock, x: Tensor) -> Tensor:
-    hidden = block.conv1(norm_silu(block.norm1, x))
-    return block.conv2(norm_silu(block.norm2, hidden)) + block.conv_shortcut(x)
+def _residual(block: WanResidualBlock, x: Tensor, past: Past = WHOLE) -> Tensor:
+    hidden = past.convolve(block.conv1, norm_silu(block.norm1, x))
+    return past.convolve(block.conv2, norm_silu(block.norm2, hidden)) + block.conv_shortcut(x)
 
 
-def _slow_alone(vae: AutoencoderKLWan, x: Tensor, frames: int, height: int) -> bool:
+def slow_alone(vae: AutoencoderKLWan, x: Tensor, frames: int, height: int) -> bool:
     """Whether a single clip takes PyTorch's slow convolution on a CPU: even two copies of it are faster then.
 
     The rule is in ATen's `ConvParams::use_mkldnn`: float32, batch 1, and few input values over all but the last axis.
@@ -123,19 +149,21 @@ def _slow_alone(vae: AutoencoderKLWan, x: Tensor, frames: int, height: int) -> b
     return alone and vae.config["base_dim"] * (frames + 2) * (height + 2) <= _SLOW_UP_TO
 
 
-def _fast_layout(x: Tensor) -> Tensor:
+def fast_layout(x: Tensor) -> Tensor:
     # float32 Conv3d on a CPU at batch 1 takes a path several times slower in the usual layout
     return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
 
-def _upsample(layer: WanResample, x: Tensor) -> Tensor:
+def _upsample(layer: WanResample, x: Tensor, past: Past) -> Tensor:
     if layer.mode == "upsample3d":
-        first, rest = x[:, :, :1], x[:, :, 1:]
+        # The clip's first frame stays one frame.
+        first, rest = (x[:, :, :1], x[:, :, 1:]) if past.is_start else (x[:, :, :0], x)
+        doubled = past.convolve(layer.time_conv, fast_layout(rest))
         if rest.shape[2]:
             batch, channels, frames, height, width = rest.shape
-            pairs = layer.time_conv(_fast_layout(rest)).reshape(batch, 2, channels, frames, height, width)
+            pairs = doubled.reshape(batch, 2, channels, frames, height, width)
             rest = torch.stack((pairs[:, 0], pairs[:, 1]), 3).reshape(batch, channels, 2 * frames, height, width)
-            x = _fast_layout(torch.cat([first, rest], dim=2))
+            x = fast_layout(torch.cat([first, rest], dim=2))
     return _each_frame(layer, x)
 
 

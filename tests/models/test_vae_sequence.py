@@ -12,25 +12,8 @@ from rewardfl_app.models import vae_sequence
 @pytest.fixture(params=["wan2.1", "wan2.2-5b"])
 def vae(request: pytest.FixtureRequest) -> AutoencoderKLWan:
     torch.manual_seed(0)
-    if request.param == "wan2.1":
-        return tiny_wan.vae().eval().requires_grad_(False)
-    return (
-        AutoencoderKLWan(
-            base_dim=8,
-            decoder_base_dim=8,
-            z_dim=16,
-            dim_mult=[1, 2, 2, 2],
-            num_res_blocks=1,
-            temperal_downsample=[False, True, True],
-            is_residual=True,
-            in_channels=12,
-            out_channels=12,
-            patch_size=2,
-            scale_factor_spatial=16,
-        )
-        .eval()
-        .requires_grad_(False)
-    )
+    made = tiny_wan.vae() if request.param == "wan2.1" else tiny_wan.residual_vae()
+    return made.eval().requires_grad_(False)
 
 
 def unclamped_decode(vae: AutoencoderKLWan, latents: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
