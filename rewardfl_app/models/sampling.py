@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rewardfl_app.config import schedule
+from rewardfl_app.models.precision import compute_dtype
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
@@ -44,6 +45,10 @@ class Grid:
     def delta(self, step: int) -> float:
         """sigma_{step+1} - sigma_step, the (negative) length of a step."""
         return self.sigmas[step + 1] - self.sigmas[step]
+
+    def until(self, step: int) -> Grid:
+        """The grid whose last step is `step`, which then predicts the clean latents."""
+        return Grid((*self.sigmas[: step + 1], 0.0), self.experts[: step + 1])
 
     @classmethod
     def of(cls, config: Config) -> Grid:
@@ -86,7 +91,7 @@ def predict_velocity(
         sigma: noise level in [0, 1], one number or one per sample [B]; the network sees 1000 sigma.
         text: [B, L, D]. condition: mask and condition latents [B, 20, T, h, w].
     """
-    dtype = expert.proj_out.weight.dtype
+    dtype = compute_dtype(expert)
     sigmas = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
     hidden = torch.cat([x, condition.to(x.dtype)], dim=1).to(dtype)
     return expert(

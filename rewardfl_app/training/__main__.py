@@ -41,10 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         return failure.BAD_INPUT
     except Exception as error:
         logging.getLogger(__name__).exception("the trainer failed")
-        phase, step = (trainer.reporter.phase, trainer.reporter.step) if trainer else ("loading", 0)
+        reporter = trainer.reporter if trainer else None
+        phase, step = (reporter.doing or reporter.phase, reporter.step) if reporter else ("loading", 0)
         code = failure.write(run, error, phase, step)
-        if trainer:
-            trainer.reporter.status("failed", failure.explain(error, phase, step)[2])
+        if reporter:
+            reporter.status("failed", failure.explain(error, phase, step)[2])
         return code
     ranks.leave()
     return 0

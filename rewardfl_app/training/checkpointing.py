@@ -33,17 +33,19 @@ class CheckpointMismatch(Exception):
 
 @dataclass(frozen=True)
 class Position:
-    """Where training is: updates made, the batch of samples in use (from 0) and the optimisation rounds made on it."""
+    """Where training is: updates made, the batch of samples in use (from 0), the optimisation rounds made on it, and
+    the weight that the divergence has reached."""
 
     step: int = 0
     batch: int = 0
     round: int = 0
+    kl_weight: float | None = None
 
-    def after_update(self, num_train_epochs: int) -> Position:
+    def after_update(self, num_train_epochs: int, kl_weight: float | None = None) -> Position:
         """The position after one more update."""
         if self.round + 1 < num_train_epochs:
-            return Position(self.step + 1, self.batch, self.round + 1)
-        return Position(self.step + 1, self.batch + 1, 0)
+            return Position(self.step + 1, self.batch, self.round + 1, kl_weight)
+        return Position(self.step + 1, self.batch + 1, 0, kl_weight)
 
 
 def save(
@@ -100,7 +102,7 @@ def load_state(checkpoint: Checkpoint, engine: Engine, ranks: Ranks, config: Con
     torch.set_rng_state(own["random"]["cpu"])
     if "cuda" in own["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(own["random"]["cuda"])
-    return Position(state["step"], state["batch"], state["round"])
+    return Position(state["step"], state["batch"], state["round"], state.get("kl_weight"))
 
 
 def _layout(config: Config, ranks: Ranks) -> dict[str, Any]:

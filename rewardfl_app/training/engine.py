@@ -111,20 +111,38 @@ class Engine:
         self._engine.set_gradient_accumulation_boundary(self._remaining == 0)
         self._engine.backward(surrogate, scale_wrt_gas=False)
 
-    def step(self, learning_rate: float) -> float:
-        """Clips and updates; returns the gradient's norm before clipping."""
+    def backward_nothing(self) -> None:
+        """Takes the place of one announced backward pass of this rank, and adds nothing."""
+        self.backward(torch.stack([parameter.sum() * 0 for parameter in self._parameters]).sum())
+
+    def gradient_norm(self) -> float:
+        """The gradient's norm over all ranks, after the last backward pass and before clipping."""
         if self._remaining:
             raise RuntimeError(f"{self._remaining} announced backward passes are missing")
+        gradients = [gradient for gradient in self._gradients() if gradient is not None]
+        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+    def where_not_finite(self) -> str | None:
+        """The first trained parameter whose gradient is not finite."""
+        for place, gradient in enumerate(self._gradients()):
+            if gradient is not None and not torch.isfinite(gradient).all():
+                return f"trained parameter {place}"
+        return None
+
+    def step(self, learning_rate: float) -> None:
+        """Clips and updates."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        norm = self._norm_of_gradients() if self.zero_stage == 0 else None
         self._engine.step()
-        return norm if norm is not None else float(self._engine.get_global_grad_norm())
 
     def discard(self) -> None:
         """Drops the accumulated gradients of an update that is not to be made."""
         self._remaining = 0
         self._engine.optimizer.zero_grad()
+        if self.zero_stage in (1, 2):  # ZeRO keeps the reduced gradients elsewhere, and adds to them otherwise
+            self._engine.optimizer.micro_step_id = -1
+            for group in self._engine.optimizer.averaged_gradients:
+                self._engine.optimizer.averaged_gradients[group] = None
 
     def optimizer_state(self) -> dict[str, Any]:
         """This rank's optimizer state: numbers and tensors only. Under ZeRO 1 and 2 it belongs to this rank's share."""
@@ -138,9 +156,12 @@ class Engine:
         # ZeRO 1 and 2 wrap the optimizer and give it their own flat parameters
         return self._engine.optimizer.optimizer if self.zero_stage else self._engine.optimizer
 
-    def _norm_of_gradients(self) -> float:
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+    def _gradients(self) -> list[Tensor | None]:
+        if self.zero_stage == 0:
+            return [parameter.grad for parameter in self._parameters]
+        from deepspeed.utils import safe_get_full_grad
+
+        return [safe_get_full_grad(parameter) for parameter in self._parameters]
 
 
 def _deepspeed_config(config: Config) -> dict[str, Any]:

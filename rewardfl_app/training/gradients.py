@@ -7,69 +7,25 @@ Euler sampling factorises (../shared notation: x_i before step i, v_i = v(x_i), 
     lambda_i   = lambda_{i+1} + alpha delta_i (dv_i/dx)^T lambda_{i+1}
 
 so each step is run again with a graph, pulled back, and its graph is freed: activation memory does not grow with the
-number of steps.
-alpha = 1 is the exact gradient, alpha = 0 treats the input of every step as a constant.
+number of steps. alpha = 1 is the exact gradient, alpha = 0 treats the input of every step as a constant. Steps that
+carry no gradient are passed over: lambda_i = lambda_{i+1}. All modes of `gradient_plan` are this one loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from rewardfl_app.config import schedule
-from rewardfl_app.models.sampling import Grid, Velocity, euler_step
+from rewardfl_app.models.sampling import Velocity, euler_step, noise_level
+from rewardfl_app.training.gradient_plan import Plan
 from rewardfl_app.training.losses import divergence
-
-if TYPE_CHECKING:
-    from rewardfl_app.config.schema import Config
 
 # Accumulates the gradient of a scalar in the trained parameters. Called plan.num_backwards times per batch, in a fixed
 # order.
 Backward = Callable[[Tensor], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which steps carry which gradient.
-
-    `steps`: consecutive, ascending, up to the grid's last. `kl_steps`: where the divergence from the reference is
-    measured, empty when it has no weight. `alpha`: how much of the gradient flows on to the step before, 0 to 1.
-    `kl_through_x`: whether the divergence's gradient flows there too (through the trained velocity only).
-    """
-
-    grid: Grid
-    steps: tuple[int, ...]
-    kl_steps: tuple[int, ...] = ()
-    alpha: float = 1.0
-    kl_weight: float = 0.0
-    kl_through_x: bool = False
-
-    @classmethod
-    def of(cls, config: Config) -> Plan:
-        """The plan of a configuration."""
-        reward = config.reward
-        return cls(
-            grid=Grid.of(config),
-            steps=tuple(schedule.gradient_steps(config)),
-            kl_steps=tuple(schedule.kl_steps(config)) if reward.kl_weight > 0 else (),
-            alpha=config.sampling.gradient_decay,
-            kl_weight=reward.kl_weight,
-            kl_through_x=reward.kl_through_x,
-        )
-
-    @property
-    def num_backwards(self) -> int:
-        """Backward calls of one batch: the same on every rank, whatever was sampled."""
-        return len(self.steps) + len(self.kl_only)
-
-    @property
-    def kl_only(self) -> tuple[int, ...]:
-        """KL steps that do not carry the reward's gradient."""
-        return tuple(step for step in self.kl_steps if step not in self.steps)
 
 
 @dataclass
@@ -101,7 +57,7 @@ def sample(
         velocity, reference: the trained network, and the same network without what is trained (called without
         gradient).
         start_latents: x_start [B, 16, T, h, w].
-        scale: what the batch's mean loss is multiplied by, 1 / (number of batches that make up the update).
+        scale: what each sample's loss is multiplied by, 1 / (number of samples that this process's update is made of).
     """
     x = start_latents
     inputs: dict[int, Tensor] = {}
@@ -113,13 +69,25 @@ def sample(
             with torch.enable_grad():
                 v = velocity(step, x)
                 penalty = divergence(v, _constant(reference, step, x), plan.grid.sigmas[step]) / len(plan.kl_steps)
-                backward(scale * plan.kl_weight * penalty.mean())
+                backward(scale * plan.kl_weight * penalty.sum())
             kl += penalty.detach()
             v = v.detach()
         else:
             v = _constant(velocity, step, x)
         x = euler_step(x, v, plan.grid.delta(step))
     return Forward(inputs, x, kl)
+
+
+def renoised(velocity: Velocity, forward: Forward, noise: Tensor, plan: Plan) -> Forward:
+    """The last step taken once more from a new noising of the finished video (DRaFT-LV); its KL starts at 0.
+
+    Args:
+        forward: what `sample` left behind. noise: standard normal [B, 16, T, h, w].
+    """
+    last = plan.grid.num_steps - 1
+    x = noise_level(forward.final, noise, plan.grid.sigmas[last])
+    final = euler_step(x, _constant(velocity, last, x), plan.grid.delta(last))
+    return Forward({last: x}, final, torch.zeros_like(forward.kl))
 
 
 def pull_back(
@@ -150,10 +118,10 @@ def pull_back(
                 kl += penalty.detach()
                 if carry and not plan.kl_through_x:
                     (carried,) = torch.autograd.grad(surrogate, x, retain_graph=True)
-                    backward(surrogate + scale * plan.kl_weight * penalty.mean())
+                    backward(surrogate + scale * plan.kl_weight * penalty.sum())
                     adjoint = adjoint + plan.alpha * carried
                     continue
-                surrogate = surrogate + scale * plan.kl_weight * penalty.mean()
+                surrogate = surrogate + scale * plan.kl_weight * penalty.sum()
             backward(surrogate)
         if carry:
             assert x.grad is not None  # a leaf of the graph that was just pulled back

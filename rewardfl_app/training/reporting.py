@@ -31,6 +31,11 @@ class Reporter:
         self._durations: dict[str, float] = {}
         self.phase: State = "loading"
         self.step = 0
+        self.doing = ""
+
+    def now(self, what: str) -> None:
+        """Notes what is being done, for the message of an error; writes nothing."""
+        self.doing = what
 
     def status(self, phase: State, message: str = "", seconds_left: float | None = None) -> None:
         """Replaces status.json; `phase` is also the state, and a heartbeat."""

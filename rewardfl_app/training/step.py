@@ -1,10 +1,10 @@
-"""One update: sample, score, take the gradient of the last steps, and let the engine apply it."""
+"""One update: sample, score, take the gradient of the chosen steps, and let the engine apply it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,188 +13,297 @@ from torch import Tensor
 from rewardfl_app.config import schedule
 from rewardfl_app.config.schema import FACE_SIMILARITY
 from rewardfl_app.models import lora, sampling, vae_sequence
-from rewardfl_app.rendering.clips import Batch
+from rewardfl_app.models.sampling import Grid
 from rewardfl_app.rendering.scoring import term_measure
-from rewardfl_app.rendering.videos import ANCHOR_NOISE, TRAINING_NOISE
+from rewardfl_app.rendering.videos import ANCHOR_NOISE
 from rewardfl_app.training import gradients, losses
+from rewardfl_app.training.gradient_plan import Plan
+from rewardfl_app.training.kl_control import adapted
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config, Expert
     from rewardfl_app.models.wan import WanModel
+    from rewardfl_app.rendering.clips import Batch
     from rewardfl_app.rendering.scoring import Scorer
+    from rewardfl_app.rewards.mixture import ClipReward
     from rewardfl_app.training.engine import Engine, Ranks
+    from rewardfl_app.training.samples import MicroBatch, Samples
+
+# First part of the key of the noise of DRaFT-LV, beside those of rendering.videos.
+_RENOISED = 0x6C76
 
 
 class NonFiniteLoss(Exception):
-    """The loss or its gradient became infinite or not a number; the message says at which step."""
+    """The loss or its gradient became infinite or not a number; the message says at which step and where."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What one update of this process is made from: batches, and per batch the place of each sample in the whole
-    update's batch."""
+class _Sums:
+    """What is summed over the samples, batches and ranks of one update.
 
-    batch: int
-    batches: tuple[Batch, ...]
-    slots: tuple[tuple[int, ...], ...]
+    `not_finite`: per part of the loss a flag for every slot of the batch of samples.
+    """
+
+    def __init__(self, names: Iterable[str], slots: int) -> None:
+        self.values = dict.fromkeys(names, 0.0)
+        self.slots = slots
+        self.not_finite = {part: [0.0] * slots for part in _PARTS}
+
+    def add(self, **values: float) -> None:
+        for name, value in values.items():
+            self.values[name] += value
+
+    def check(self, part: str, slots: Sequence[int], finite: Tensor) -> None:
+        """Notes the slots whose `finite` [B] is False."""
+        for slot, good in zip(slots, finite.tolist(), strict=True):
+            self.not_finite[part][slot] += not good
+
+    def over_ranks(self, ranks: Ranks) -> _Sums:
+        flat = [*self.values.values(), *(flag for flags in self.not_finite.values() for flag in flags)]
+        total = iter(ranks.sum(flat))
+        summed = _Sums(self.values, self.slots)
+        summed.values = {name: next(total) for name in self.values}
+        summed.not_finite = {part: [next(total) for _ in range(self.slots)] for part in _PARTS}
+        return summed
 
 
-# What is summed over samples, batches and ranks.
-_SUMS = ("samples", "loss", "reward", "counted", "face_rate", "kl", "anchor", "not_finite")
+# Where a sample can stop being a number.
+_PARTS = ("reward", "gradient of the reward", "divergence", "anchor")
 
 
 class TrainingStep:
     """Computes updates; knows nothing about when, saving or reporting."""
 
-    def __init__(self, model: WanModel, scorer: Scorer, engine: Engine, ranks: Ranks, config: Config) -> None:
+    def __init__(
+        self,
+        model: WanModel,
+        scorer: Scorer,
+        engine: Engine,
+        ranks: Ranks,
+        config: Config,
+        doing: Callable[[str], None] = lambda what: None,
+    ) -> None:
+        """`doing` is told what is being done, for whoever must say where memory ran out."""
         self._model = model
         self._scorer = scorer
         self._engine = engine
         self._ranks = ranks
         self._config = config
+        self._doing = doing
         self._trained: list[Expert] = schedule.trained_experts(config)
-        self.plan = gradients.Plan.of(config)
+        self._grid = Grid.of(config)
         # Leading steps of networks that do not train: their result is a constant of the sample and its noise.
-        experts = self.plan.grid.experts
-        self._prefix = next(i for i, expert in enumerate(experts) if expert in self._trained)
-        self._kept_prefix: tuple[int, list[Tensor]] | None = None
+        self._prefix = next(i for i, expert in enumerate(self._grid.experts) if expert in self._trained)
+        self._kept_prefix: tuple[int, list[Tensor | None]] | None = None
+        self.kl_weight = config.reward.kl_weight
+        """Weight of the divergence in the next update: state of the run where kl_target is set."""
         # A reward that is more than the face similarity is recorded part by part, too.
         rewards = config.reward.rewards
         self._terms = [] if rewards == ((FACE_SIMILARITY, 1.0),) else [name for name, _ in rewards]
 
     def update(self, samples: Samples, step: int, learning_rate: float) -> dict[str, float | None]:
-        """Makes update number `step`; returns loss, reward, kl, grad_norm, face_rate (and anchor), averaged over all
+        """Makes update number `step`; returns loss, reward, kl, grad_norm, face_rate and more, averaged over all
         samples.
 
         Raises NonFiniteLoss, on all ranks together and before anything is changed.
         """
-        with_anchor = self._config.reward.anchor_weight > 0
-        per_batch = self.plan.num_backwards + int(with_anchor)
-        self._engine.begin_update(per_batch * len(samples.batches))
-        scale = 1.0 / len(samples.batches)
-        prefixes = self._prefixes(samples)
-        names = [*_SUMS, *(key for name in self._terms for key in (term_measure(name), _count_of(name)))]
-        sums = dict.fromkeys(names, 0.0)
-        for batch, slots, prefix in zip(samples.batches, samples.slots, prefixes, strict=True):
-            if with_anchor:
-                self._anchor(batch, slots, step, scale, sums)
-            self._reward(batch, prefix, scale, sums)
-        total = dict(zip(names, self._ranks.sum(list(sums.values())), strict=True))
-        if total["not_finite"] or not math.isfinite(total["loss"]):
-            self._engine.discard()
-            raise NonFiniteLoss(f"The loss became infinite or not a number at step {step}.")
-        norm = self._engine.step(learning_rate)
-        if not self._ranks.all_true(math.isfinite(norm)):
-            raise NonFiniteLoss(f"The gradient became infinite or not a number at step {step}.")
-        count = total["samples"]
-        record: dict[str, float | None] = {
-            "loss": total["loss"] / count,
-            "reward": total["reward"] / total["counted"] if total["counted"] else None,
-            "kl": total["kl"] / count if self.plan.kl_steps else None,
-            "grad_norm": norm,
-            "face_rate": total["face_rate"] / count,
-        }
-        for name in self._terms:
-            scored = total[_count_of(name)]
-            record[term_measure(name)] = total[term_measure(name)] / scored if scored else None
-        if with_anchor:
-            record["anchor"] = total["anchor"] / count
+        plan = self._plan(step)
+        total = self._accumulate(samples, step, plan)
+        norm = self._checked_norm(samples, step, total)
+        self._doing("updating the weights")
+        self._engine.step(learning_rate)
+        record = self._record(plan, total)
+        record["grad_norm"] = norm
+        if self._config.reward.kl_target is not None:
+            record["kl_weight"] = self.kl_weight
+            self.kl_weight = adapted(self.kl_weight, record["kl"], self._config.reward.kl_target)
         return record
 
-    def _prefixes(self, samples: Samples) -> list[Tensor]:
+    def rehearse(self, samples: Samples, step: int) -> None:
+        """Computes the gradient of update `step` and drops it, so that a lack of memory shows before hours of work."""
+        self._accumulate(samples, step, self._plan(step))
+        self._engine.discard()
+
+    def _plan(self, step: int) -> Plan:
+        return Plan.draw(self._config, step, self.kl_weight)
+
+    def _accumulate(self, samples: Samples, step: int, plan: Plan) -> _Sums:
+        """All backward passes of an update; what they add up to over all ranks."""
+        with_anchor = self._config.reward.anchor_weight > 0
+        per_batch = plan.num_backwards + int(with_anchor)
+        self._engine.begin_update(per_batch * len(samples.batches))
+        # What was left out still counts here, so that it changes nothing for the others.
+        scale = 1.0 / (len(samples.batches) * self._config.train.per_device_train_batch_size)
+        names = [*_SUMS, *(key for name in self._terms for key in (term_measure(name), _count_of(name)))]
+        sums = _Sums(names, len(samples.rows))
+        for batch, prefix in zip(samples.batches, self._prefixes(samples), strict=True):
+            if batch is None or prefix is None:
+                for _ in range(per_batch):
+                    self._engine.backward_nothing()
+                continue
+            if with_anchor:
+                self._anchor(batch, step, scale, sums)
+            self._reward(batch, prefix, (samples.number, step), plan, scale, sums)
+        return sums.over_ranks(self._ranks)
+
+    def _checked_norm(self, samples: Samples, step: int, total: _Sums) -> float:
+        """The gradient's norm. Raises NonFiniteLoss, with nothing changed, saying where it went wrong."""
+        for part, flags in total.not_finite.items():
+            rows = sorted({samples.rows[slot] for slot, flag in enumerate(flags) if flag})
+            if rows:
+                self._engine.discard()
+                raise NonFiniteLoss(
+                    f"The loss became infinite or not a number at step {step}: the {part} of row "
+                    f"{', '.join(map(str, rows))}. Nothing was changed by this step."
+                )
+        norm = self._engine.gradient_norm()
+        if not self._ranks.all_true(math.isfinite(norm)):
+            where = self._engine.where_not_finite()
+            self._engine.discard()
+            raise NonFiniteLoss(
+                f"The gradient became infinite or not a number at step {step}"
+                f"{f', first in {where}' if where else ''}. Nothing was changed by this step."
+            )
+        return norm
+
+    def _record(self, plan: Plan, total: _Sums) -> dict[str, float | None]:
+        sums, count = total.values, total.values["samples"]
+        record: dict[str, float | None] = {
+            "loss": sums["loss"] / count,
+            "reward": sums["reward"] / sums["counted"] if sums["counted"] else None,
+            "kl": sums["kl"] / count if plan.kl_steps else None,
+            "face_rate": sums["face_rate"] / count,
+        }
+        for name in self._terms:
+            scored = sums[_count_of(name)]
+            record[term_measure(name)] = sums[term_measure(name)] / scored if scored else None
+        if self._config.reward.anchor_weight > 0:
+            record["anchor"] = sums["anchor"] / count
+        if self._config.sampling.gradient_mode != "last_k":
+            record["first_gradient_step"] = float(plan.steps[0])
+        if count < total.slots:
+            record["left_out"] = total.slots - count
+        return record
+
+    def _prefixes(self, samples: Samples) -> list[Tensor | None]:
         """Latents after the frozen leading steps, per batch; kept for further rounds over the same samples."""
-        if self._kept_prefix is not None and self._kept_prefix[0] == samples.batch:
+        if self._kept_prefix is not None and self._kept_prefix[0] == samples.number:
             return self._kept_prefix[1]
-        prefixes = []
-        for batch, slots in zip(samples.batches, samples.slots, strict=True):
-            key = (TRAINING_NOISE, self._config.train.seed, samples.batch)
-            noise = torch.stack([sampling.seeded_noise(batch.latent_shape, *key, slot) for slot in slots])
-            velocity = sampling.velocities(self._model.experts, self.plan.grid, batch.text, batch.condition)
-            with torch.no_grad():
-                start = noise.to(self._model.device)
-                prefixes.append(sampling.rollout(velocity, start, self.plan.grid, stop=self._prefix)[-1])
-        self._kept_prefix = (samples.batch, prefixes) if self._config.train.num_train_epochs > 1 else None
+        self._doing("sampling the steps before those that train")
+        prefixes = [None if batch is None else self._prefix_of(batch) for batch in samples.batches]
+        self._kept_prefix = (samples.number, prefixes) if self._config.train.num_train_epochs > 1 else None
         return prefixes
 
-    def _reward(self, batch: Batch, start: Tensor, scale: float, sums: dict[str, float]) -> None:
-        """Sampling, reward and KL of one batch, with their backward passes."""
-        plan, backward = self.plan, self._engine.backward
-        velocity = sampling.velocities(self._model.experts, plan.grid, batch.text, batch.condition)
+    def _prefix_of(self, batch: MicroBatch) -> Tensor:
+        noise = torch.stack([sampling.seeded_noise(batch.batch.latent_shape, *key) for key in batch.noise])
+        velocity = sampling.velocities(self._model.experts, self._grid, batch.batch.text, batch.batch.condition)
+        with torch.no_grad():
+            return sampling.rollout(velocity, noise.to(self._model.device), self._grid, stop=self._prefix)[-1]
+
+    def _reward(
+        self, batch: MicroBatch, start: Tensor, key: tuple[int, int], plan: Plan, scale: float, sums: _Sums
+    ) -> None:
+        """Sampling, reward and KL of one batch, with their backward passes. `key`: number of the samples, of the
+        update."""
+        engine, inputs = self._engine, batch.batch
+        velocity = sampling.velocities(self._model.experts, plan.grid, inputs.text, inputs.condition)
         trained = [self._model.experts[expert] for expert in self._trained]
 
         def reference(step: int, x: Tensor) -> Tensor:
             with lora.disabled(trained):
                 return velocity(step, x)
 
-        forward = gradients.sample(velocity, reference, start, plan, backward, start=self._prefix, scale=scale)
-        adjoint, reward_loss, sums_of_reward = self._score(batch, forward.final, scale)
-        kl = gradients.pull_back(velocity, reference, forward, adjoint, plan, backward, scale=scale)
-        loss = reward_loss + plan.kl_weight * kl.cpu()
-        sums["samples"] += len(batch.clips)
-        sums["loss"] += float(loss.sum())
-        sums["kl"] += float(kl.sum())
-        sums["not_finite"] += float(not (torch.isfinite(loss).all() and torch.isfinite(adjoint).all()))
-        for name, value in sums_of_reward.items():
-            sums[name] += value
+        self._doing("sampling")
+        forward = gradients.sample(velocity, reference, start, plan, engine.backward, start=self._prefix, scale=scale)
+        kl, share = forward.kl, 1 / max(plan.renoised, 1)
+        for turn in range(max(plan.renoised, 1)):
+            taken = forward
+            if plan.renoised:
+                noise = [sampling.seeded_noise(inputs.latent_shape, _RENOISED, *key, s, turn) for s in batch.slots]
+                taken = gradients.renoised(velocity, forward, torch.stack(noise).to(start.device), plan)
+            else:
+                taken = replace(forward, kl=torch.zeros_like(kl))
+            adjoint = self._score(batch, taken.final, share, scale, sums)
+            self._doing("the backward pass through the sampling steps")
+            pulled = gradients.pull_back(
+                velocity, reference, taken, adjoint, plan, engine.backward, scale=scale * share
+            )
+            kl = kl + share * pulled
+        sums.check("divergence", batch.slots, torch.isfinite(kl))
+        sums.add(samples=len(inputs.clips), loss=plan.kl_weight * float(kl.sum()), kl=float(kl.sum()))
 
-    def _score(self, batch: Batch, latents: Tensor, scale: float) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """dL/dx_N of the batch's mean reward loss times scale, the loss of each sample [B], and sums for the record.
+    def _score(self, batch: MicroBatch, latents: Tensor, share: float, scale: float, sums: _Sums) -> Tensor:
+        """d loss / d x_N [B, 16, T, h, w] of `share` of the batch's reward losses times scale; adds up the record.
 
         A sample without a face adds nothing to the loss and gets no gradient, but still counts as a sample.
         """
         reward = self._config.reward
-        final = latents.detach().clone().requires_grad_(True)
-        with torch.enable_grad():
-            frames = vae_sequence.decode(self._model.vae, final)
-            references = [clip.reference for clip in batch.clips]
-            results = self._scorer.rewards(frames, [known for known in references if known is not None])
+
+        def loss_of(results: Sequence[ClipReward]) -> Tensor:
             rewards = torch.stack([result.total for result in results])
-            counted = torch.tensor([float(result.counted) for result in results], device=rewards.device)
+            counted = torch.tensor([result.counted for result in results], device=rewards.device)
             loss = losses.reward_loss(
                 rewards, weight=reward.reward_weight, mean=reward.reward_mean, std=reward.reward_std
             )
-            loss = torch.where(counted > 0, loss, rewards * 0)
-            (adjoint,) = torch.autograd.grad(scale * loss.mean(), final)
-        sums = {
-            "reward": float((rewards.detach() * counted).sum()),
-            "counted": float(counted.sum()),
-            "face_rate": float(sum(result.faces.face_rate for result in results)),
-        }
+            return torch.where(counted, loss, rewards * 0)
+
+        self._doing("decoding and scoring the videos")
+        final = latents.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            frames = vae_sequence.decode(self._model.vae, final)
+            references = [clip.reference for clip in batch.batch.clips]
+            results = self._scorer.rewards(frames, [known for known in references if known is not None])
+            loss = loss_of(results)
+            (adjoint,) = torch.autograd.grad((scale * share * loss).sum(), final)
+        sums.check("reward", batch.slots, torch.isfinite(loss.detach()))
+        sums.check("gradient of the reward", batch.slots, torch.isfinite(adjoint).flatten(1).all(1))
+        sums.add(
+            loss=share * float(loss.detach().sum()),
+            reward=share * sum(float(result.total.detach()) for result in results if result.counted),
+            counted=share * sum(result.counted for result in results),
+            face_rate=share * sum(result.faces.face_rate for result in results),
+        )
         for name in self._terms:
             known_values = [value for result in results if (value := result.terms[name]) is not None]
-            sums[term_measure(name)] = sum(known_values)
-            sums[_count_of(name)] = float(len(known_values))
-        return adjoint, loss.detach().cpu(), sums
+            sums.values[term_measure(name)] += share * sum(known_values)
+            sums.values[_count_of(name)] += share * len(known_values)
+        return adjoint
 
-    def _anchor(self, batch: Batch, slots: Sequence[int], step: int, scale: float, sums: dict[str, float]) -> None:
+    def _anchor(self, batch: MicroBatch, step: int, scale: float, sums: _Sums) -> None:
         """Flow matching on the batch's real clips, at a step of the trained experts drawn per sample."""
-        grid = self.plan.grid
+        self._doing("the flow-matching anchor")
+        grid, inputs = self._grid, batch.batch
         steps = [i for i, expert in enumerate(grid.experts) if expert in self._trained]
         drawn, noises = [], []
-        for slot in slots:
+        for slot in batch.slots:
             generator = sampling.seeded_generator(ANCHOR_NOISE, self._config.train.seed, step, slot)
             drawn.append(steps[int(torch.randint(len(steps), (1,), generator=generator))])
-            noises.append(torch.randn(batch.latent_shape, generator=generator))
-        clean = torch.stack([clip.clean for clip in batch.clips if clip.clean is not None])
+            noises.append(torch.randn(inputs.latent_shape, generator=generator))
+        clean = torch.stack([clip.clean for clip in inputs.clips if clip.clean is not None])
         noise = torch.stack(noises).to(clean.device)
         sigmas = torch.tensor([grid.sigmas[i] for i in drawn], device=clean.device)
-        values = torch.zeros(len(slots), device=clean.device)
+        values = torch.zeros(len(batch.slots), device=clean.device)
         with torch.enable_grad():
             for expert in self._trained:
                 chosen = [i for i, at in enumerate(drawn) if grid.experts[at] == expert]
-                if not chosen:
-                    continue
-                x = sampling.noise_level(clean[chosen], noise[chosen], sigmas[chosen].view(-1, 1, 1, 1, 1))
-                v = sampling.predict_velocity(
-                    self._model.experts[expert], x, sigmas[chosen], batch.text[chosen], batch.condition[chosen]
-                )
-                values = values.index_put((torch.tensor(chosen),), losses.anchor(v, clean[chosen], noise[chosen]))
+                if chosen:
+                    found = self._anchor_values(expert, inputs, chosen, clean, noise, sigmas)
+                    values = values.index_put((torch.tensor(chosen),), found)
             weight = self._config.reward.anchor_weight
-            self._engine.backward(scale * weight * values.mean())
+            self._engine.backward(scale * weight * values.sum())
+        sums.check("anchor", batch.slots, torch.isfinite(values.detach()))
         total = float(values.detach().sum())
-        sums["anchor"] += total
-        sums["loss"] += weight * total
-        sums["not_finite"] += float(not math.isfinite(total))
+        sums.add(anchor=total, loss=weight * total)
+
+    def _anchor_values(
+        self, expert: Expert, inputs: Batch, chosen: list[int], clean: Tensor, noise: Tensor, sigmas: Tensor
+    ) -> Tensor:
+        x = sampling.noise_level(clean[chosen], noise[chosen], sigmas[chosen].view(-1, 1, 1, 1, 1))
+        text, condition = inputs.text[chosen], inputs.condition[chosen]
+        v = sampling.predict_velocity(self._model.experts[expert], x, sigmas[chosen], text, condition)
+        return losses.anchor(v, clean[chosen], noise[chosen])
+
+
+_SUMS = ("samples", "loss", "reward", "counted", "face_rate", "kl", "anchor")
 
 
 def _count_of(name: str) -> str:

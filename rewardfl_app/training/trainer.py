@@ -14,7 +14,7 @@ from rewardfl_app.data import manifest
 from rewardfl_app.data.dataset import ClipDataset, Order
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.models import lora, wan
-from rewardfl_app.rendering.clips import Batch, ClipEncoder
+from rewardfl_app.rendering.clips import ClipEncoder
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
 from rewardfl_app.rendering.scoring import Scorer
 from rewardfl_app.runs import checkpoints
@@ -24,8 +24,9 @@ from rewardfl_app.training.engine import Engine, Ranks
 from rewardfl_app.training.evaluation import Evaluation
 from rewardfl_app.training.failure import PeerFailed
 from rewardfl_app.training.reporting import Reporter, peak_memory_gb
+from rewardfl_app.training.samples import Samples, SampleSource
 from rewardfl_app.training.schedulers import learning_rate
-from rewardfl_app.training.step import Samples, TrainingStep
+from rewardfl_app.training.step import TrainingStep
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
@@ -48,8 +49,7 @@ class _Parts:
     trained: dict[Expert, WanTransformer3DModel]
     engine: Engine
     step: TrainingStep
-    clips: ClipEncoder
-    order: Order
+    source: SampleSource
     evaluation: Evaluation
 
 
@@ -64,11 +64,13 @@ class Trainer:
         self.reporter = Reporter(run, config.train.max_steps, ranks.is_first)
         self._position = Position()
         self._saved: int | None = None
+        self._left_out: set[int] = set()
 
     def train(self) -> str:
         """Runs to the end; returns the final state, "completed" or "stopped"."""
         self.reporter.status("loading", "Starting.")
         parts = self._load()
+        self._rehearse(parts)
         if not parts.evaluation.baseline():
             return self._end("stopped", self._carry_out(parts))
         while True:
@@ -89,10 +91,11 @@ class Trainer:
 
     def _one_step(self, parts: _Parts) -> None:
         started = time.perf_counter()
-        samples = self._samples(parts)
+        samples = self._take(parts)
         rate = learning_rate(self._config.train, self._position.step + 1)
         values = parts.step.update(samples, self._position.step + 1, rate)
-        self._position = self._position.after_update(self._config.train.num_train_epochs)
+        self._position = self._position.after_update(self._config.train.num_train_epochs, parts.step.kl_weight)
+        self.reporter.now("")
         seconds = time.perf_counter() - started
         self.reporter.step = self._position.step
         self.reporter.took("step", seconds)
@@ -104,31 +107,35 @@ class Trainer:
         )
         self.reporter.status("training", f"Step {self._position.step} of {self._config.train.max_steps}.", left)
 
-    def _samples(self, parts: _Parts) -> Samples:
-        """This rank's share of the batch: whatever the number of ranks, slot k of the batch is the same row with the
-        same noise."""
-        train = self._config.train
-        per_device, accumulation = train.per_device_train_batch_size, train.gradient_accumulation_steps
-        size = per_device * accumulation * self._ranks.size
-        rows = parts.order.take(self._position.batch * size, size)
-        batches, slots = [], []
-        error: DataError | None = None
-        try:
-            for turn in range(accumulation):
-                first = (turn * self._ranks.size + self._ranks.rank) * per_device
-                slots.append(tuple(range(first, first + per_device)))
-                batches.append(Batch.of(parts.clips.encode(rows[first : first + per_device])))
-        except DataError as met:
-            error = met
-        self._raise_together(error, parts)
-        return Samples(self._position.batch, tuple(batches), tuple(slots))
+    def _rehearse(self, parts: _Parts) -> None:
+        """The gradient of the next step, dropped: what does not fit into memory fails now, with the part named."""
+        if self._position.step >= self._config.train.max_steps:
+            return
+        self.reporter.status("loading", "Trying one step, so that a lack of memory shows now.")
+        parts.step.rehearse(parts.source.take(self._position.batch), self._position.step + 1)
+        self.reporter.now("")
 
-    def _raise_together(self, error: DataError | None, parts: _Parts | None = None) -> None:
-        """Raises on every rank if one has an error; what was trained so far is saved first."""
+    def _take(self, parts: _Parts) -> Samples:
+        """The samples of the next update; what was trained so far is saved when there are none."""
+        self.reporter.now("reading the clips")
+        try:
+            samples = parts.source.take(self._position.batch)
+        except DataError:
+            if self._position.step:
+                self._save(parts)
+            raise
+        for slot in samples.failed:
+            row = samples.rows[slot]
+            if row not in self._left_out:
+                self._left_out.add(row)
+                message = f"Row {row} could not be used and is left out; train.log says why."
+                self.reporter.event("left_out", message, row=row, step=self._position.step + 1)
+        return samples
+
+    def _raise_together(self, error: DataError | None) -> None:
+        """Raises on every rank if one has an error."""
         if self._ranks.all_true(error is None):
             return
-        if parts is not None and self._position.step:
-            self._save(parts)
         raise error if error is not None else PeerFailed("another process has met bad data")
 
     def _carry_out(self, parts: _Parts) -> stopping.Decision:
@@ -195,13 +202,21 @@ class Trainer:
         self.reporter.cut_after(self._position.step)
         self.reporter.status("loading", "Encoding the evaluation clips.")
         videos = EvaluationSet(model, scorer, evaluation_data, config, rank=self._ranks.rank, size=self._ranks.size)
+        step = TrainingStep(model, scorer, engine, self._ranks, config, self.reporter.now)
+        if config.reward.kl_target is not None and self._position.kl_weight is not None:
+            step.kl_weight = self._position.kl_weight
         return _Parts(
             model=model,
             trained=trained,
             engine=engine,
-            step=TrainingStep(model, scorer, engine, self._ranks, config),
-            clips=ClipEncoder(model, data, scorer, with_clean=config.reward.anchor_weight > 0),
-            order=Order(len(data), config.train.seed),
+            step=step,
+            source=SampleSource(
+                ClipEncoder(model, data, scorer, with_clean=config.reward.anchor_weight > 0),
+                [row.index for row in data.rows],
+                Order(len(data), config.train.seed),
+                config,
+                self._ranks,
+            ),
             evaluation=Evaluation(model, videos, run, self._ranks, self.reporter, config),
         )
 

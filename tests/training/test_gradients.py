@@ -12,7 +12,7 @@ from torch import Tensor
 from rewardfl_app.models import lora, sampling, wan
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.training import gradients
-from rewardfl_app.training.gradients import Plan
+from rewardfl_app.training.gradient_plan import Plan
 
 NUM_STEPS = 8
 
@@ -87,11 +87,11 @@ class Problem:
 
         for parameter in self.parameters:
             parameter.grad = None
-        forward = gradients.sample(self.velocity, self.reference, self.noise, self.plan, backward, start=0, scale=1.0)
+        forward = gradients.sample(self.velocity, self.reference, self.noise, self.plan, backward, start=0, scale=0.5)
         final = forward.final.requires_grad_(True)
         loss = self.loss(final)
         (adjoint,) = torch.autograd.grad(loss.mean(), final)
-        kl = gradients.pull_back(self.velocity, self.reference, forward, adjoint, self.plan, backward, scale=1.0)
+        kl = gradients.pull_back(self.velocity, self.reference, forward, adjoint, self.plan, backward, scale=0.5)
         assert calls == self.plan.num_backwards
         self.step_total = (loss.mean() + self.plan.kl_weight * kl.mean()).detach()
         return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.parameters]
