@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rewardfl_app.models.dropout import KeyedDropout, Masks
 from rewardfl_app.models.sources import WeightsError
 
 if TYPE_CHECKING:
@@ -61,9 +62,25 @@ def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha:
         parameter.data = parameter.data.float()
 
 
+def set_dropout(expert: nn.Module, rate: float, masks: Masks) -> None:
+    """Leaves out a share `rate` of the inputs of every LoRA layer while `masks` has a key."""
+    layers = [module for _, module in sorted(expert.named_modules()) if isinstance(module, LoraLayer)]
+    for place, layer in enumerate(layers):
+        layer.lora_dropout[ADAPTER] = KeyedDropout(rate, place, masks)
+
+
+def named_parameters(expert: nn.Module) -> dict[str, nn.Parameter]:
+    """The LoRA's parameters in a fixed order, under the names that `state_dict` gives them."""
+    return {
+        _PREFIX + name.replace(f".{ADAPTER}.", "."): parameter
+        for name, parameter in sorted(expert.named_parameters())
+        if parameter.requires_grad
+    }
+
+
 def trainable_parameters(expert: nn.Module) -> list[nn.Parameter]:
     """The LoRA's parameters in a fixed order."""
-    return [parameter for _, parameter in sorted(expert.named_parameters()) if parameter.requires_grad]
+    return list(named_parameters(expert).values())
 
 
 @contextmanager
@@ -91,16 +108,21 @@ def state_dict(expert: WanTransformer3DModel) -> dict[str, Tensor]:
     return {_PREFIX + key: value.detach().cpu().contiguous() for key, value in sorted(tensors.items())}
 
 
-def save(expert: WanTransformer3DModel, path: Path) -> None:
+def save(expert: WanTransformer3DModel, path: Path, values: Mapping[str, Tensor] | None = None) -> None:
     """Writes a file that `WanImageToVideoPipeline.load_lora_weights` reads (for transformer_2 with
-    load_into_transformer_2=True)."""
+    load_into_transformer_2=True). `values`: by the names of `named_parameters`, instead of the LoRA's own."""
     lora = expert.peft_config[ADAPTER]
     metadata = {
         _PREFIX + "r": lora.r,
         _PREFIX + "lora_alpha": lora.lora_alpha,
         _PREFIX + "target_modules": sorted(lora.target_modules),
     }
-    save_file(state_dict(expert), path, {"format": "pt", _METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    tensors = named_parameters(expert) if values is None else values
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        path,
+        {"format": "pt", _METADATA_KEY: json.dumps(metadata, sort_keys=True)},
+    )
 
 
 def load(expert: WanTransformer3DModel, path: Path) -> None:
