@@ -12,8 +12,9 @@ from torch import Tensor
 
 from rewardfl_app.config import schedule
 from rewardfl_app.config.schema import FACE_SIMILARITY
-from rewardfl_app.models import lora, sampling, vae_sequence
+from rewardfl_app.models import lora, sampling
 from rewardfl_app.models.sampling import Grid
+from rewardfl_app.rendering.reward_gradient import RewardGradient
 from rewardfl_app.rendering.scoring import term_measure
 from rewardfl_app.rendering.videos import ANCHOR_NOISE
 from rewardfl_app.training import gradients, losses
@@ -84,7 +85,7 @@ class TrainingStep:
     ) -> None:
         """`doing` is told what is being done, for whoever must say where memory ran out."""
         self._model = model
-        self._scorer = scorer
+        self._reward_gradient = RewardGradient(model.vae, scorer, config)
         self._engine = engine
         self._ranks = ranks
         self._config = config
@@ -222,7 +223,7 @@ class TrainingStep:
                 taken = gradients.renoised(velocity, forward, torch.stack(noise).to(start.device), plan)
             else:
                 taken = replace(forward, kl=torch.zeros_like(kl))
-            adjoint = self._score(batch, taken.final, share, scale, sums)
+            adjoint = self._score(batch, taken.final, (*key, batch.slots[0], turn), share, scale, sums)
             self._doing("the backward pass through the sampling steps")
             pulled = gradients.pull_back(
                 velocity, reference, taken, adjoint, plan, engine.backward, scale=scale * share
@@ -231,7 +232,9 @@ class TrainingStep:
         sums.check("divergence", batch.slots, torch.isfinite(kl))
         sums.add(samples=len(inputs.clips), loss=plan.kl_weight * float(kl.sum()), kl=float(kl.sum()))
 
-    def _score(self, batch: MicroBatch, latents: Tensor, share: float, scale: float, sums: _Sums) -> Tensor:
+    def _score(
+        self, batch: MicroBatch, latents: Tensor, key: tuple[int, ...], share: float, scale: float, sums: _Sums
+    ) -> Tensor:
         """d loss / d x_N [B, 16, T, h, w] of `share` of the batch's reward losses times scale; adds up the record.
 
         A sample without a face adds nothing to the loss and gets no gradient, but still counts as a sample.
@@ -244,21 +247,17 @@ class TrainingStep:
             loss = losses.reward_loss(
                 rewards, weight=reward.reward_weight, mean=reward.reward_mean, std=reward.reward_std
             )
-            return torch.where(counted, loss, rewards * 0)
+            return scale * share * torch.where(counted, loss, rewards * 0)
 
         self._doing("decoding and scoring the videos")
-        final = latents.detach().clone().requires_grad_(True)
-        with torch.enable_grad():
-            frames = vae_sequence.decode(self._model.vae, final)
-            references = [clip.reference for clip in batch.batch.clips]
-            results = self._scorer.rewards(frames, [known for known in references if known is not None])
-            loss = loss_of(results)
-            (adjoint,) = torch.autograd.grad((scale * share * loss).sum(), final)
-        sums.check("reward", batch.slots, torch.isfinite(loss.detach()))
-        sums.check("gradient of the reward", batch.slots, torch.isfinite(adjoint).flatten(1).all(1))
+        references = [clip.reference for clip in batch.batch.clips if clip.reference is not None]
+        pulled = self._reward_gradient.of(latents, references, loss_of, key)
+        results = pulled.results
+        sums.check("reward", batch.slots, torch.isfinite(pulled.losses))
+        sums.check("gradient of the reward", batch.slots, torch.isfinite(pulled.adjoint).flatten(1).all(1))
         sums.add(
-            loss=share * float(loss.detach().sum()),
-            reward=share * sum(float(result.total.detach()) for result in results if result.counted),
+            loss=float(pulled.losses.sum()) / scale,
+            reward=share * sum(float(result.total) for result in results if result.counted),
             counted=share * sum(result.counted for result in results),
             face_rate=share * sum(result.faces.face_rate for result in results),
         )
@@ -266,7 +265,7 @@ class TrainingStep:
             known_values = [value for result in results if (value := result.terms[name]) is not None]
             sums.values[term_measure(name)] += share * sum(known_values)
             sums.values[_count_of(name)] += share * len(known_values)
-        return adjoint
+        return pulled.adjoint
 
     def _anchor(self, batch: MicroBatch, step: int, scale: float, sums: _Sums) -> None:
         """Flow matching on the batch's real clips, at a step of the trained experts drawn per sample."""

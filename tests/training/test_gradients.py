@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import tiny_wan
@@ -223,3 +225,58 @@ def test_only_one_step_is_kept_in_memory(model: wan.WanModel) -> None:
         return most
 
     assert peak(5) <= 1.15 * peak(1)
+
+
+def one_graph_of_modes(problem: Problem, noise: list[Tensor]) -> list[Tensor]:
+    """DRaFT-LV as plainly as it is defined: the finished video, noised anew, denoised by the last step alone."""
+    p, x = problem.plan, problem.noise
+    last = p.grid.num_steps - 1
+    with torch.no_grad():
+        for step in range(p.grid.num_steps):
+            x = x + p.grid.delta(step) * problem.velocity(step, x)
+    total = torch.zeros(())
+    for each in noise:
+        entering = (1 - p.grid.sigmas[last]) * x + p.grid.sigmas[last] * each
+        v = problem.velocity(last, entering)
+        with torch.no_grad():
+            base = problem.reference(last, entering)
+        kl = ((v - base) ** 2 / (2 * p.grid.sigmas[last] ** 2)).flatten(1).mean(1)
+        loss = problem.loss(entering + p.grid.delta(last) * v) + p.kl_weight * kl
+        total = total + loss.mean() / len(noise)
+    return gradient_of(total, problem.parameters)
+
+
+def test_renoised_last_step_equals_one_graph(model: wan.WanModel) -> None:
+    problem = Problem(model, replace(plan(1, kl_weight=0.7), renoised=2))
+    generator = torch.Generator().manual_seed(9)
+    noise = [torch.randn(problem.noise.shape, generator=generator) for _ in range(2)]
+    want = one_graph_of_modes(problem, noise)
+    for parameter in problem.parameters:
+        parameter.grad = None
+    back = partial(Tensor.backward)
+    forward = gradients.sample(
+        problem.velocity, problem.reference, problem.noise, problem.plan, back, start=0, scale=0.5
+    )
+    for each in noise:
+        taken = gradients.renoised(problem.velocity, forward, each, problem.plan)
+        final = taken.final.requires_grad_(True)
+        (adjoint,) = torch.autograd.grad(problem.loss(final).mean() / 2, final)
+        gradients.pull_back(problem.velocity, problem.reference, taken, adjoint, problem.plan, back, scale=0.25)
+    got = [torch.zeros_like(p) if p.grad is None else p.grad for p in problem.parameters]
+    assert relative_error(got, want) <= 1e-5
+
+
+def test_steps_without_gradient_are_passed_over(model: wan.WanModel) -> None:
+    """A set with gaps: the adjoint takes the identity for the steps between."""
+    problem = Problem(model, replace(plan(1), steps=(4, 7)))
+    p, x = problem.plan, problem.noise
+    total_x = x
+    for step in range(p.grid.num_steps):
+        if step in p.steps:
+            total_x = total_x + p.grid.delta(step) * problem.velocity(step, total_x)
+        else:  # the value of the step, without its Jacobian
+            with torch.no_grad():
+                moved = p.grid.delta(step) * problem.velocity(step, total_x.detach())
+            total_x = total_x + moved
+    want = gradient_of(problem.loss(total_x).mean(), problem.parameters)
+    assert relative_error(problem.step_wise(), want) <= 1e-5
