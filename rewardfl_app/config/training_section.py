@@ -1,0 +1,143 @@
+"""What is trained and how: the sections `lora`, `train`, `evaluation` and `deepspeed`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rewardfl_app.config.section import Names, Section
+from rewardfl_app.config.section import field as _field
+
+
+class LoraConfig(Section):
+    """The low-rank adapter that is trained."""
+
+    lora_base_model: Names = _field(
+        "dit2",
+        "Networks that get the LoRA, comma-separated; must be the networks in trainable_models. `none`: no LoRA, "
+        "all weights of those networks train (in float32).",
+    )
+    lora_target_modules: Names = _field(
+        "q,k,v,o,ffn.0,ffn.2",
+        "Layers of each block that get the LoRA, comma-separated, by Wan's own names: q, k, v, o (attention) and "
+        "ffn.0, ffn.2.",
+    )
+    lora_rank: int = _field(
+        32, "Rank of the LoRA: more can learn more, costs memory and file size.", level="basic", ge=1
+    )
+    lora_alpha: float | None = _field(
+        None, "Scale of the LoRA: its output is multiplied by lora_alpha / lora_rank. Empty: equal to the rank.", gt=0.0
+    )
+    lora_dropout: float = _field(
+        0.0, "Share of the LoRA's inputs that is left out at random while training, 0 to 1.", ge=0.0, lt=1.0
+    )
+
+
+class TrainConfig(Section):
+    """Optimisation: rates, batch sizes, length and saving."""
+
+    learning_rate: float = _field(
+        2.5e-6, "Learning rate of AdamW after the warm-up, above 0.", level="basic", applies="resume", gt=0.0
+    )
+    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"] = _field(
+        "constant",
+        "Course of the learning rate, by Hugging Face's names. `constant` has no warm-up; all others rise over "
+        "warmup_steps first.",
+        applies="resume",
+    )
+    per_device_train_batch_size: int = _field(1, "Videos per device that are sampled and scored together.", ge=1)
+    gradient_accumulation_steps: int = _field(
+        1, "Batches whose gradients are added up before one update: more videos per update without more memory.", ge=1
+    )
+    train_batch_size: int = _field(
+        8,
+        "Videos per update over all devices; must equal per_device_train_batch_size x gradient_accumulation_steps x "
+        "num_processes.",
+        level="basic",
+        ge=1,
+    )
+    warmup_steps: int = _field(
+        10,
+        "Updates over which the learning rate rises from 0 (not used by the scheduler `constant`).",
+        applies="resume",
+        ge=0,
+    )
+    weight_decay: float = _field(0.0, "Weight decay of AdamW on the LoRA weights.", applies="resume", ge=0.0)
+    num_train_epochs: int = _field(
+        1,
+        "Optimisation rounds per batch of samples: how many updates are made for the same prompts and noise.",
+        applies="resume",
+        ge=1,
+    )
+    max_steps: int = _field(100, "Updates in the whole run.", level="basic", applies="resume", ge=1)
+    max_grad_norm: float = _field(
+        1.0, "The gradient is scaled down when its norm is larger than this.", applies="resume", gt=0.0
+    )
+    ema_decay: float = _field(
+        0.0,
+        "Decay of a running mean of the trained weights, which is then what is evaluated and exported; 0.99 is a mean "
+        "over about the last 100 updates. 0 turns it off.",
+        ge=0.0,
+        lt=1.0,
+    )
+    save_steps: int = _field(
+        25, "A checkpoint is saved every this many updates, and at the end.", level="basic", applies="resume", ge=1
+    )
+    seed: int = _field(
+        42,
+        "Seed of the noise, the data order and the LoRA's first values; the same seed repeats a run.",
+        level="basic",
+        ge=0,
+        lt=2**63,
+    )
+
+
+class EvaluationConfig(Section):
+    """The fixed set of videos that is rendered before training and again along the way."""
+
+    eval_steps: int = _field(
+        10,
+        "The evaluation videos are rendered every this many updates, and before the first.",
+        level="basic",
+        applies="resume",
+        ge=1,
+    )
+    num_samples: int = _field(
+        8, "Number of evaluation videos: the first rows of the evaluation set.", level="basic", ge=1
+    )
+    metadata_path: str | None = _field(
+        None,
+        "CSV file of clips for evaluation, best of people not in the training data. Empty: the first rows of "
+        "data.metadata_path (`pocket` brings unseen people of its own).",
+        path="file",
+    )
+    seed: int = _field(
+        1234, "Seed of the noise of the evaluation videos, the same at every evaluation.", ge=0, lt=2**63
+    )
+    batch_size: int = _field(
+        4, "Evaluation videos rendered together on a device; changes memory and speed only.", applies="resume", ge=1
+    )
+
+
+class DeepSpeedConfig(Section):
+    """How the training is spread over devices."""
+
+    zero_stage: int = _field(
+        2,
+        "DeepSpeed ZeRO stage: 0 nothing is divided among the devices, 1 optimizer state, 2 also gradients, 3 also the "
+        "weights of the networks that train.",
+        ge=0,
+        le=3,
+    )
+    offload_optimizer: bool = _field(
+        True, "Keep the optimizer state in CPU memory; needs zero_stage 1, 2 or 3 and saves GPU memory."
+    )
+    num_processes: int = _field(1, "Number of training processes, one per GPU (or 1 on a CPU).", level="basic", ge=1)
+    offload_parameters: bool = _field(
+        False, "Keep the divided weights in CPU memory between their uses; needs zero_stage 3."
+    )
+    hostfile: str | None = _field(
+        None,
+        "Machines to train on, one `host slots=N` per line, as the DeepSpeed launcher reads it; num_processes is then "
+        "the sum of the slots. Empty: this machine alone.",
+        path="file",
+    )
