@@ -1,71 +1,217 @@
-"""Loading a Wan image-to-video model: two experts, VAE, text encoder and tokenizer, each from its own files."""
+"""A Wan image-to-video model: two experts, VAE, text encoder, tokenizer, each read from its own files when needed."""
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT5EncoderModel
 
+from rewardfl_app.config.schema import Expert
 from rewardfl_app.models import original_format, weights
-from rewardfl_app.models.sources import Source, WeightsError, resolve
+from rewardfl_app.models.sources import ModelSources, Source, WeightsError, resolve
+from rewardfl_app.runs import content
 
 if TYPE_CHECKING:
-    from rewardfl_app.config.schema import Expert, ModelConfig
+    from rewardfl_app.config.schema import ModelConfig
 
 logger = logging.getLogger(__name__)
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 MAX_SEQUENCE_LENGTH = 512  # of Wan2.2; a tokenizer that allows fewer tokens lowers it
+EXPERTS: tuple[Expert, ...] = get_args(Expert)
+Network = Literal["high_noise", "low_noise", "text_encoder", "vae", "vae_encoder"]
+
+# A library that computes differently gives other results from the same weights.
+_VERSIONS = {name: metadata.version(name) for name in ("torch", "diffusers", "transformers")}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-@dataclass
 class WanModel:
-    """The frozen networks of an image-to-video pipeline on one device.
+    """The networks of an image-to-video pipeline on one device, frozen, each read from its files when it is first used.
 
     `experts` holds the transformer of each expert: 36 input channels (16 noisy latents, 4 mask, 16 condition), 16 out.
+    Any access to a network may raise WeightsError, which names the file and the key that is wrong.
     """
 
-    experts: dict[Expert, WanTransformer3DModel]
-    vae: AutoencoderKLWan
-    text_encoder: UMT5EncoderModel
-    tokenizer: PreTrainedTokenizerBase
-    device: torch.device
+    def __init__(self, sources: ModelSources, settings: ModelConfig, device: torch.device) -> None:
+        self.device = device
+        self.experts: Mapping[Expert, WanTransformer3DModel] = _Experts(self._read_expert)
+        self._sources = sources
+        self._settings = settings
+        self._vae: WanVae | None = None
+        self._text_encoder: UMT5EncoderModel | None = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+
+    @property
+    def vae(self) -> WanVae:
+        """The VAE; its encoder is read when a picture is first encoded."""
+        if self._vae is None:
+            self._vae = self._read_vae()
+            self._vae.leave_encoder(self._read_vae)
+        return self._vae
+
+    @property
+    def text_encoder(self) -> UMT5EncoderModel:
+        if self._text_encoder is None:
+            logger.info("reading the text encoder")
+            encoder = load_text_encoder(self._sources.text_encoder, self._dtype)
+            self._text_encoder = _place(encoder, self.device)
+        return self._text_encoder
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self._sources.tokenizer)
+        return self._tokenizer
 
     @property
     def max_sequence_length(self) -> int:
         """Tokens a prompt is padded or cut to."""
         return min(MAX_SEQUENCE_LENGTH, int(self.tokenizer.model_max_length))
 
+    @property
+    def resident(self) -> frozenset[Network]:
+        """The networks that are in memory; "vae" is the VAE without its encoder."""
+        there: set[Network] = set(self._experts.loaded)
+        if self._text_encoder is not None:
+            there.add("text_encoder")
+        if self._vae is not None:
+            there.add("vae")
+            if self._vae.has_encoder:
+                there.add("vae_encoder")
+        return frozenset(there)
+
+    def release(self, *networks: Network) -> None:
+        """Gives the memory of these networks back; the next use reads the files again.
+
+        Raises ValueError for a network that trains: what it has learnt would be lost.
+        """
+        for network in networks:
+            if network == "text_encoder":
+                self._text_encoder = None
+            elif network == "vae_encoder":
+                if self._vae is not None:
+                    self._vae.leave_encoder(self._read_vae)
+            elif network == "vae":
+                self._vae = None
+            else:
+                self._experts.release(network)
+        gc.collect()  # adapters and hooks refer to their modules and back
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def digest(self, *networks: Network | Literal["tokenizer"]) -> str:
+        """What the results of these networks depend on beside their input: weights, number format, device, versions."""
+        parts: dict[str, object] = {name: self._content(name) for name in networks}
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return content.digest({**parts, "dtype": self._settings.dtype, "device": device, "versions": _VERSIONS})
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return DTYPES[self._settings.dtype]
+
+    @property
+    def _experts(self) -> _Experts:
+        assert isinstance(self.experts, _Experts)
+        return self.experts
+
+    def _read_expert(self, name: Expert) -> WanTransformer3DModel:
+        logger.info("reading the %s expert", name)
+        source = self._sources.high_noise if name == "high_noise" else self._sources.low_noise
+        expert = load_expert(source, self._dtype)
+        _checkpointing(expert, self._settings, self.device)
+        return _place(expert, self.device)
+
+    def _read_vae(self) -> WanVae:
+        vae = _place(load_vae(self._sources.vae, self._dtype), self.device)
+        if self.device.type == "cpu":
+            for module in vae.modules():
+                if isinstance(module, torch.nn.Conv3d):  # see vae_sequence: the fast layout of its inputs
+                    module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+        return vae
+
+    def _content(self, network: str) -> object:
+        if network == "tokenizer":
+            folder = Path(self._sources.tokenizer)
+            return content.tree_digest(folder) if folder.is_dir() else self._sources.tokenizer
+        source: Source = getattr(self._sources, "vae" if network == "vae_encoder" else network)
+        files = [*source.files, *([source.config] if source.config else [])]
+        return [content.file_digest(file) for file in files]
+
+
+class WanVae(AutoencoderKLWan):
+    """The VAE of which the half that only the given pictures need can be left out, and comes back when it is used."""
+
+    _ENCODER = ("encoder", "quant_conv")
+
+    @property
+    def has_encoder(self) -> bool:
+        return "encoder" in self._modules
+
+    def leave_encoder(self, read: Callable[[], WanVae]) -> None:
+        """Drops the encoder; `read` gives the whole VAE again when the encoder is next asked for."""
+        for name in self._ENCODER:
+            self._modules.pop(name, None)
+        self._read_whole = read
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._ENCODER and not self.has_encoder and "_read_whole" in self.__dict__:
+            logger.info("reading the VAE's encoder")
+            whole = self._read_whole()
+            self._modules.update({part: whole._modules[part] for part in self._ENCODER})
+        return super().__getattr__(name)
+
+
+class _Experts(Mapping["Expert", WanTransformer3DModel]):
+    """Both experts by name; looking one up reads it."""
+
+    def __init__(self, read: Callable[[Expert], WanTransformer3DModel]) -> None:
+        self._read = read
+        self.loaded: dict[Expert, WanTransformer3DModel] = {}
+
+    def __getitem__(self, name: Expert) -> WanTransformer3DModel:
+        if name not in self.loaded:
+            if name not in EXPERTS:
+                raise KeyError(name)
+            self.loaded[name] = self._read(name)
+        return self.loaded[name]
+
+    def __iter__(self) -> Iterator[Expert]:
+        return iter(EXPERTS)
+
+    def __len__(self) -> int:
+        return len(EXPERTS)
+
+    def release(self, name: Expert) -> None:
+        expert = self.loaded.get(name)
+        if expert is not None and any(parameter.requires_grad for parameter in expert.parameters()):
+            raise ValueError(f"the {name} expert trains and cannot be let go")
+        self.loaded.pop(name, None)
+
 
 def load(model: ModelConfig, device: torch.device | str = "cpu") -> WanModel:
-    """The model a configuration names. Raises WeightsError naming the file and key that is wrong."""
+    """The model a configuration names; its networks are read when they are used.
+
+    Raises WeightsError naming a file that is missing, truncated or not a weight file; that a key is missing or wrong is
+    seen when the network is read.
+    """
     sources = resolve(model)
-    dtype = DTYPES[model.dtype]
-    device = torch.device(device)
-    # The tokenizer first: it is the cheapest to fail.
-    tokenizer = load_tokenizer(sources.tokenizer)
-    experts: dict[Expert, WanTransformer3DModel] = {
-        "high_noise": load_expert(sources.high_noise, dtype),
-        "low_noise": load_expert(sources.low_noise, dtype),
-    }
-    for expert in experts.values():
-        _checkpointing(expert, model, device)
-        _place(expert, device)
-    vae = _place(load_vae(sources.vae, dtype), device)
-    if device.type == "cpu":
-        for module in vae.modules():
-            if isinstance(module, torch.nn.Conv3d):  # see vae_sequence: the fast layout of its inputs
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-    return WanModel(experts, vae, _place(load_text_encoder(sources.text_encoder, dtype), device), tokenizer, device)
+    for source in (sources.high_noise, sources.low_noise, sources.text_encoder, sources.vae):
+        weights.check(source)
+    loaded = WanModel(sources, model, torch.device(device))
+    if not Path(sources.tokenizer).is_dir():  # what is looked up elsewhere may not be found
+        loaded.tokenizer  # noqa: B018
+    return loaded
 
 
 def load_expert(source: Source, dtype: torch.dtype = torch.float32) -> WanTransformer3DModel:
@@ -96,14 +242,14 @@ def load_expert(source: Source, dtype: torch.dtype = torch.float32) -> WanTransf
     return filled
 
 
-def load_vae(source: Source, dtype: torch.dtype = torch.float32) -> AutoencoderKLWan:
+def load_vae(source: Source, dtype: torch.dtype = torch.float32) -> WanVae:
     """The VAE from a diffusers folder or an original Wan2.1 file (`.pth` or `.safetensors`)."""
     state = original_format.vae_state(weights.read_state(source))
     config = weights.read_config(source)
     if "base_dim" not in config:
         config = _inferred(source, lambda: original_format.vae_config(state))
     with weights.empty_weights():
-        vae = AutoencoderKLWan(**_arguments(AutoencoderKLWan, config))
+        vae = WanVae(**_arguments(AutoencoderKLWan, config))
     return weights.fill(vae, state, source, dtype=dtype)
 
 

@@ -21,6 +21,8 @@ from rewardfl_app.models.sources import Source, WeightsError
 
 Module = TypeVar("Module", bound=nn.Module)
 
+_PYTORCH = (".pth", ".pt", ".bin")
+
 
 def read_state(source: Source) -> dict[str, Tensor]:
     """All tensors of a source in CPU memory. Raises WeightsError naming the file that is missing, truncated or of
@@ -33,8 +35,20 @@ def read_state(source: Source) -> dict[str, Tensor]:
     return state
 
 
+def check(source: Source) -> None:
+    """Looks at the head of every file, which tells a truncated one without reading it. Raises WeightsError."""
+    for file in source.files:
+        if file.suffix in _PYTORCH:
+            continue
+        try:
+            with safe_open(file, framework="pt", device="cpu"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise _damaged(source.network, file, error) from error
+
+
 def _tensors(network: str, file: Path) -> Iterator[tuple[str, Tensor]]:
-    if file.suffix in (".pth", ".pt", ".bin"):
+    if file.suffix in _PYTORCH:
         try:
             loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torch raises half a dozen types for a damaged archive
@@ -48,7 +62,11 @@ def _tensors(network: str, file: Path) -> Iterator[tuple[str, Tensor]]:
             for key in opened.offset_keys():
                 yield key, opened.get_tensor(key)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{network}: {file} is truncated or not a safetensors file ({_line(error)})") from error
+        raise _damaged(network, file, error) from error
+
+
+def _damaged(network: str, file: Path, error: BaseException) -> WeightsError:
+    return WeightsError(f"{network}: {file} is truncated or not a safetensors file ({_line(error)})")
 
 
 def _line(error: BaseException) -> str:

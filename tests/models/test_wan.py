@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_wan import model_config
 
 from rewardfl_app.config.schema import ModelConfig
-from rewardfl_app.models import sources, wan
+from rewardfl_app.models import conditioning, sources, vae_sequence, wan
 from rewardfl_app.models.sources import WeightsError
 
 TO_ORIGINAL = {
@@ -57,10 +58,77 @@ def test_loads_what_diffusers_loads(saved_pipeline: Path) -> None:
     reference = WanImageToVideoPipeline.from_pretrained(saved_pipeline)
     assert_same_weights(model.experts["high_noise"], reference.transformer)
     assert_same_weights(model.experts["low_noise"], reference.transformer_2)
+    assert model.vae.encoder is not None
     assert_same_weights(model.vae, reference.vae)
     assert_same_weights(model.text_encoder, reference.text_encoder)
     assert model.max_sequence_length == 16
     assert not any(parameter.requires_grad for parameter in model.experts["low_noise"].parameters())
+
+
+def test_a_network_is_read_when_it_is_first_used(saved_pipeline: Path) -> None:
+    model = wan.load(model_config(saved_pipeline))
+    assert not model.resident
+    assert list(model.experts) == ["high_noise", "low_noise"] and len(model.experts) == 2 and not model.resident
+    latents, video = torch.randn(1, 16, 2, 4, 4), torch.rand(1, 3, 5, 32, 32)
+    vae_sequence.decode(model.vae, latents)
+    assert model.resident == {"vae"}
+    vae_sequence.encode(model.vae, video)
+    assert model.resident == {"vae", "vae_encoder"}
+    conditioning.encode_prompts(model, ["a man"])
+    assert model.experts["low_noise"] is model.experts["low_noise"]
+    assert model.resident == {"vae", "vae_encoder", "text_encoder", "low_noise"}
+    with pytest.raises(KeyError):
+        _ = model.experts["middle"]  # type: ignore[index]
+
+
+def test_what_was_let_go_comes_back_the_same(saved_pipeline: Path) -> None:
+    model = wan.load(model_config(saved_pipeline))
+    latents, video = torch.randn(1, 16, 2, 4, 4), torch.rand(1, 3, 5, 32, 32)
+
+    def results() -> list[torch.Tensor]:
+        encoded = vae_sequence.encode(model.vae, video)
+        return [encoded, vae_sequence.decode(model.vae, latents), conditioning.encode_prompts(model, ["a man"])]
+
+    before, vae = results(), model.vae
+    model.release("text_encoder", "vae_encoder", "high_noise")
+    assert model.resident == {"vae"} and model.vae is vae
+    assert not [name for name, _ in vae.named_parameters() if name.startswith(("encoder", "quant_conv"))]
+    assert all(torch.equal(one, two) for one, two in zip(before, results(), strict=True))
+    model.release("vae")
+    assert not model.resident & {"vae", "vae_encoder"}
+    assert all(torch.equal(one, two) for one, two in zip(before, results(), strict=True))
+
+
+def test_the_memory_of_what_was_let_go_is_free(saved_pipeline: Path) -> None:
+    model = wan.load(model_config(saved_pipeline))
+    networks = [model.experts["high_noise"], model.text_encoder, model.vae.encoder]
+    left = [weakref.ref(parameter) for network in networks for parameter in network.parameters()]
+    del networks
+    model.release("high_noise", "text_encoder", "vae_encoder")
+    assert not [parameter for parameter in left if parameter() is not None]
+
+
+def test_a_network_that_trains_is_kept(saved_pipeline: Path) -> None:
+    model = wan.load(model_config(saved_pipeline))
+    model.experts["low_noise"].proj_out.weight.requires_grad_(True)
+    with pytest.raises(ValueError, match="low_noise expert trains"):
+        model.release("low_noise")
+    assert "low_noise" in model.resident
+
+
+def test_a_digest_follows_the_files_and_the_number_format(pipeline_folder: Path) -> None:
+    def digests(**changes: object) -> list[str]:
+        model = wan.load(model_config(pipeline_folder, **changes))
+        return [model.digest(name) for name in ("high_noise", "low_noise", "vae_encoder", "text_encoder", "tokenizer")]
+
+    first = digests()
+    assert first == digests() and len(set(first)) == 5
+    assert not set(first) & set(digests(dtype="bfloat16"))
+    file = pipeline_folder / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["quant_conv.bias"][0] += 1
+    save_file(tensors, file, {"format": "pt"})
+    assert [old == new for old, new in zip(first, digests(), strict=True)] == [True, True, False, True, True]
 
 
 def test_half_precision_files_become_float32(pipeline_folder: Path) -> None:
@@ -153,7 +221,7 @@ def test_a_wrong_key_is_named(pipeline_folder: Path, change: str) -> None:
         tensors["decoder.conv_in.weight"] = torch.zeros(1, 2)
     save_file(tensors, file)
     with pytest.raises(WeightsError, match="vae.*decoder.conv_in.weight"):
-        wan.load(model_config(pipeline_folder))
+        _ = wan.load(model_config(pipeline_folder)).vae
 
 
 def test_text_to_video_weights_are_refused(pipeline_folder: Path) -> None:
@@ -170,7 +238,7 @@ def test_text_to_video_weights_are_refused(pipeline_folder: Path) -> None:
     )
     expert.save_pretrained(pipeline_folder / "transformer")
     with pytest.raises(WeightsError, match="takes 16 channels"):
-        wan.load(model_config(pipeline_folder))
+        _ = wan.load(model_config(pipeline_folder)).experts["high_noise"]
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "not json", '["a", "b", "c", 4]'])
