@@ -7,7 +7,7 @@ factorisation in sight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,7 +99,9 @@ def predict_velocity(
     )[0].float()
 
 
-def velocities(experts: dict[Expert, WanTransformer3DModel], grid: Grid, text: Tensor, condition: Tensor) -> Velocity:
+def velocities(
+    experts: Mapping[Expert, WanTransformer3DModel], grid: Grid, text: Tensor, condition: Tensor
+) -> Velocity:
     """The velocity function of one batch: the expert of each step, with the batch's text [B, L, D] and condition [B,
     20, T, h, w]."""
 

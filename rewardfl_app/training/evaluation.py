@@ -7,6 +7,7 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from rewardfl_app.config import schedule
 from rewardfl_app.models import lora
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.rendering import evaluation_set
@@ -37,6 +38,7 @@ class Evaluation:
         self._ranks = ranks
         self._reporter = reporter
         self._grid = Grid.of(config)
+        self._trained = schedule.trained_experts(config)
         self._every = config.evaluation.eval_steps
         self._last_step = config.train.max_steps
         self._baseline: Values | None = None
@@ -86,7 +88,8 @@ class Evaluation:
             # With several ranks the number of batches may differ, so they cannot agree inside.
             return self._ranks.size > 1 or not stopping.wants_to_stop_now(self._run, self._ranks)
 
-        with lora.disabled(self._model.experts.values()) if base else nullcontext():
+        trained = [self._model.experts[name] for name in self._trained]
+        with lora.disabled(trained) if base else nullcontext():
             values = self._videos.render(self._run, step, self._grid, go_on)
         if values is None:
             return None
