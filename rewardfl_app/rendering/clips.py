@@ -27,6 +27,7 @@ class EncodedClip:
 
     `text` [L, D] and `condition` [20, T', h, w] are the model's inputs, `clean` [16, T', h, w] the real clip's
     normalised latents (None unless the anchor needs them), `size` frames, height and width of the video in pixels.
+    `content`: digest of everything that text and condition were made from, empty where that is not known.
     """
 
     row: int
@@ -37,6 +38,7 @@ class EncodedClip:
     clean: Tensor | None
     reference: ClipReference | None
     size: tuple[int, int, int]
+    content: str = ""
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
