@@ -110,6 +110,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def best(self) -> Path:
+        """Which evaluation is the best by rule, and why; missing while there is none."""
+        return self.path / "best.json"
+
+    @property
     def comparisons(self) -> Path:
         """Folder of the before/after reports."""
         return self.path / "comparisons"
