@@ -53,6 +53,13 @@ def trained_experts(config: Config) -> list[Expert]:
     return [expert for name, expert in EXPERT_OF_TRAINABLE.items() if name in config.model.trainable_models]
 
 
+def prefix_length(config: Config) -> int:
+    """The number of leading steps that run on networks that do not train: what they give is a constant of clip and
+    noise."""
+    trained = trained_experts(config)
+    return next((i for i, expert in enumerate(step_experts(config)) if expert in trained), 0)
+
+
 def trains_all_weights(config: Config) -> bool:
     """Whether the networks in trainable_models train whole, without a LoRA."""
     return config.lora.lora_base_model == ("none",)

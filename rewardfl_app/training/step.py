@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config, Expert
     from rewardfl_app.models.wan import WanModel
     from rewardfl_app.rendering.clips import Batch
+    from rewardfl_app.rendering.prefixes import Prefixes
     from rewardfl_app.rendering.scoring import Scorer
     from rewardfl_app.rewards.mixture import ClipReward
     from rewardfl_app.training.engine import Engine, Ranks
@@ -78,12 +79,14 @@ class TrainingStep:
         self,
         model: WanModel,
         scorer: Scorer,
+        prefixes: Prefixes,
         engine: Engine,
         ranks: Ranks,
         config: Config,
         doing: Callable[[str], None] = lambda what: None,
     ) -> None:
-        """`doing` is told what is being done, for whoever must say where memory ran out."""
+        """`prefixes`: of the steps before the first that trains. `doing` is told what is being done, for whoever must
+        say where memory ran out."""
         self._model = model
         self._reward_gradient = RewardGradient(model.vae, scorer, config)
         self._engine = engine
@@ -92,8 +95,7 @@ class TrainingStep:
         self._doing = doing
         self._trained: list[Expert] = schedule.trained_experts(config)
         self._grid = Grid.of(config)
-        # Leading steps of networks that do not train: their result is a constant of the sample and its noise.
-        self._prefix = next(i for i, expert in enumerate(self._grid.experts) if expert in self._trained)
+        self._prefixes = prefixes
         self._kept_prefix: tuple[int, list[Tensor | None]] | None = None
         self.kl_weight = config.reward.kl_weight
         """Weight of the divergence in the next update: state of the run where kl_target is set."""
@@ -136,7 +138,7 @@ class TrainingStep:
         scale = 1.0 / (len(samples.batches) * self._config.train.per_device_train_batch_size)
         names = [*_SUMS, *(key for name in self._terms for key in (term_measure(name), _count_of(name)))]
         sums = _Sums(names, len(samples.rows))
-        for batch, prefix in zip(samples.batches, self._prefixes(samples), strict=True):
+        for batch, prefix in zip(samples.batches, self._starts(samples), strict=True):
             if batch is None or prefix is None:
                 for _ in range(per_batch):
                     self._engine.backward_nothing()
@@ -185,20 +187,18 @@ class TrainingStep:
             record["left_out"] = total.slots - count
         return record
 
-    def _prefixes(self, samples: Samples) -> list[Tensor | None]:
+    def _starts(self, samples: Samples) -> list[Tensor | None]:
         """Latents after the frozen leading steps, per batch; kept for further rounds over the same samples."""
         if self._kept_prefix is not None and self._kept_prefix[0] == samples.number:
             return self._kept_prefix[1]
         self._doing("sampling the steps before those that train")
-        prefixes = [None if batch is None else self._prefix_of(batch) for batch in samples.batches]
+        kept = self._config.sampling.prefix_seeds > 0
+        prefixes = [
+            None if batch is None else self._prefixes.latents(batch.batch, batch.noise, kept=kept)
+            for batch in samples.batches
+        ]
         self._kept_prefix = (samples.number, prefixes) if self._config.train.num_train_epochs > 1 else None
         return prefixes
-
-    def _prefix_of(self, batch: MicroBatch) -> Tensor:
-        noise = torch.stack([sampling.seeded_noise(batch.batch.latent_shape, *key) for key in batch.noise])
-        velocity = sampling.velocities(self._model.experts, self._grid, batch.batch.text, batch.batch.condition)
-        with torch.no_grad():
-            return sampling.rollout(velocity, noise.to(self._model.device), self._grid, stop=self._prefix)[-1]
 
     def _reward(
         self, batch: MicroBatch, start: Tensor, key: tuple[int, int], plan: Plan, scale: float, sums: _Sums
@@ -214,7 +214,9 @@ class TrainingStep:
                 return velocity(step, x)
 
         self._doing("sampling")
-        forward = gradients.sample(velocity, reference, start, plan, engine.backward, start=self._prefix, scale=scale)
+        forward = gradients.sample(
+            velocity, reference, start, plan, engine.backward, start=self._prefixes.stop, scale=scale
+        )
         kl, share = forward.kl, 1 / max(plan.renoised, 1)
         for turn in range(max(plan.renoised, 1)):
             taken = forward

@@ -14,9 +14,12 @@ from rewardfl_app.data import manifest
 from rewardfl_app.data.dataset import ClipDataset, Order
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.models import lora, wan
+from rewardfl_app.models.sampling import Grid
 from rewardfl_app.rendering.clips import ClipEncoder
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
+from rewardfl_app.rendering.prefixes import Prefixes
 from rewardfl_app.rendering.scoring import Scorer
+from rewardfl_app.rendering.store import Store
 from rewardfl_app.runs import checkpoints
 from rewardfl_app.training import checkpointing, stopping
 from rewardfl_app.training.checkpointing import Position
@@ -202,7 +205,10 @@ class Trainer:
         self.reporter.cut_after(self._position.step)
         self.reporter.status("loading", "Encoding the evaluation clips.")
         videos = EvaluationSet(model, scorer, evaluation_data, config, rank=self._ranks.rank, size=self._ranks.size)
-        step = TrainingStep(model, scorer, engine, self._ranks, config, self.reporter.now)
+        store = Store.beside(run, config)
+        kept = config.sampling.prefix_seeds > 0
+        prefixes = Prefixes(model, Grid.of(config), schedule.prefix_length(config), store, release=kept)
+        step = TrainingStep(model, scorer, prefixes, engine, self._ranks, config, self.reporter.now)
         if config.reward.kl_target is not None and self._position.kl_weight is not None:
             step.kl_weight = self._position.kl_weight
         return _Parts(
