@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +17,13 @@ from torch.utils.data import Dataset
 from rewardfl_app.data import image, video
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.data.manifest import Row
+from rewardfl_app.runs.content import file_digest
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
+
+# Another decoder may give other pixels.
+_VERSIONS = {name: metadata.version(name) for name in ("av", "pillow")}
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class ClipDataset(Dataset[Clip]):
         self._max_pixels = max_pixels
         self._size = (height, width) if height is not None and width is not None else None
         self._use_end_image = use_end_image
+        self._fitted: dict[Path, tuple[int, int]] = {}
 
     @classmethod
     def of(cls, rows: Sequence[Row], config: Config) -> ClipDataset:
@@ -95,11 +102,36 @@ class ClipDataset(Dataset[Clip]):
         except DataError as error:
             raise DataError(f"Row {row.index}: {error}") from error
 
+    def size(self, index: int) -> tuple[int, int, int]:
+        """Frames, height and width in pixels of a clip, without decoding it. Raises DataError naming the row."""
+        row = self.rows[index]
+        try:
+            return self._num_frames, *self._clip_size(row)
+        except DataError as error:
+            raise DataError(f"Row {row.index}: {error}") from error
+
+    def content(self, index: int) -> dict[str, object]:
+        """What the pixels of a clip depend on, in values that JSON can write: its files, its size, what decodes them.
+
+        Raises DataError naming the row.
+        """
+        row = self.rows[index]
+        files = {"video": row.video, "input_image": row.input_image}
+        if self._use_end_image:
+            files["end_image"] = row.end_image
+        try:
+            digests = {name: path and file_digest(path) for name, path in files.items()}
+        except OSError as error:
+            raise DataError(f"Row {row.index}: {error.filename} cannot be read ({error.strerror}).") from error
+        return {**digests, "size": self.size(index), "end_image_used": self._use_end_image, "versions": _VERSIONS}
+
     def _clip_size(self, row: Row) -> tuple[int, int]:
         if self._size is not None:
             return self._size
-        info = video.probe(row.video)
-        return video.fit_size(info.height, info.width, self._max_pixels)
+        if row.video not in self._fitted:
+            info = video.probe(row.video)
+            self._fitted[row.video] = video.fit_size(info.height, info.width, self._max_pixels)
+        return self._fitted[row.video]
 
 
 def to_tensor(frames: NDArray[np.uint8]) -> Tensor:

@@ -96,6 +96,8 @@ class WanModel:
 
         Raises ValueError for a network that trains: what it has learnt would be lost.
         """
+        if not self.resident.intersection(networks):
+            return
         for network in networks:
             if network == "text_encoder":
                 self._text_encoder = None
@@ -111,10 +113,15 @@ class WanModel:
             torch.cuda.empty_cache()
 
     def digest(self, *networks: Network | Literal["tokenizer"]) -> str:
-        """What the results of these networks depend on beside their input: weights, number format, device, versions."""
+        """What the results of these networks depend on beside their input: weights, number format, device, versions.
+
+        Without any network, device and versions alone.
+        """
         parts: dict[str, object] = {name: self._content(name) for name in networks}
+        if networks:
+            parts["dtype"] = self._settings.dtype
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return content.digest({**parts, "dtype": self._settings.dtype, "device": device, "versions": _VERSIONS})
+        return content.digest({**parts, "device": device, "versions": _VERSIONS})
 
     @property
     def _dtype(self) -> torch.dtype:

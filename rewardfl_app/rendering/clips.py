@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,9 @@ from rewardfl_app.models import conditioning
 from rewardfl_app.rendering.scoring import ClipReference, Scorer
 
 if TYPE_CHECKING:
+    from rewardfl_app.data.manifest import Row
     from rewardfl_app.models.wan import WanModel
+    from rewardfl_app.rendering.clip_records import ClipRecords, Part
 
 CACHE_BYTES = 4 * 2**30
 
@@ -50,9 +52,16 @@ class EncodedClip:
         tensors = (self.text, self.condition, self.clean)
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
+    def on(self, device: torch.device) -> EncodedClip:
+        """The clip with its tensors on a device: itself where they are there already."""
+        if self.text.device.type == device.type:
+            return self
+        clean = None if self.clean is None else self.clean.to(device)
+        return replace(self, text=self.text.to(device), condition=self.condition.to(device), clean=clean)
+
 
 class ClipEncoder:
-    """Encodes rows of a dataset and keeps the most recent ones (up to CACHE_BYTES)."""
+    """Encodes rows of a dataset and keeps the most recent ones (up to CACHE_BYTES, in the memory of the host)."""
 
     def __init__(
         self,
@@ -61,26 +70,60 @@ class ClipEncoder:
         scorer: Scorer | None,
         *,
         with_clean: bool = False,
+        records: ClipRecords | None = None,
+        release: bool = False,
     ) -> None:
-        """`scorer` None: the clips carry no reference. `with_clean`: also encode the real video, for the anchor."""
+        """`scorer` None: the clips carry no reference. `with_clean`: also encode the real video, for the anchor.
+        `records`: where the parts of a clip are kept for good. `release`: let the networks go after every use.
+        """
         self._model = model
         self._dataset = dataset
         self._scorer = scorer
         self._with_clean = with_clean
+        self._records = records
+        self._release = release
         self._kept: OrderedDict[int, EncodedClip] = OrderedDict()
         self._bytes = 0
 
     def encode(self, positions: Sequence[int]) -> list[EncodedClip]:
         """The clips at these positions of the dataset. Raises DataError naming the row."""
         missing = [position for position in dict.fromkeys(positions) if position not in self._kept]
-        fresh = {position: self._encode(self._dataset[position]) for position in missing}
+        fresh = {position: self._encode(position) for position in missing}
         for position in positions:
             if position in self._kept:
                 self._kept.move_to_end(position)
         clips = [fresh[position] if position in fresh else self._kept[position] for position in positions]
         for position, clip in fresh.items():
             self._keep(position, clip)
-        return clips
+        return [clip.on(self._model.device) for clip in clips]
+
+    def missing(self, part: Part, position: int) -> bool:
+        """Whether a part that the clips carry still has to be computed. Raises DataError naming the row."""
+        if self._records is None or not self._carries(part):
+            return False
+        return not self._records.has(part, position)
+
+    def prepare(self, parts: Sequence[Part], position: int) -> None:
+        """Computes these parts of a clip where they are missing, for the store alone. Raises DataError naming the
+        row."""
+        clip = _Lazily(self._dataset, position)
+        for part in parts:
+            if self.missing(part, position):
+                if part == "reference":
+                    self._reference(clip)
+                else:
+                    self._tensor(part, clip)
+
+    def content(self, position: int) -> str:
+        """What `EncodedClip.content` of the clip will be. Raises DataError naming the row."""
+        return "" if self._records is None else self._records.keys(position).content
+
+    def size(self, position: int) -> tuple[int, int, int]:
+        """What `EncodedClip.size` of the clip will be. Raises DataError naming the row."""
+        return self._dataset.size(position)
+
+    def _carries(self, part: Part) -> bool:
+        return {"clean": self._with_clean, "reference": self._scorer is not None}.get(part, True)
 
     def _keep(self, position: int, clip: EncodedClip) -> None:
         self._kept[position] = clip
@@ -89,24 +132,69 @@ class ClipEncoder:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.num_bytes
 
-    def _encode(self, clip: Clip) -> EncodedClip:
+    def _encode(self, position: int) -> EncodedClip:
         """One clip by itself: in a batch the last bits would depend on its neighbours, and a resumed run on what was
         kept."""
-        reference = self._scorer.reference(clip) if self._scorer is not None else None
-        device = self._model.device
-        last = None if clip.last_frame is None else clip.last_frame[None].to(device)
-        first = clip.first_frame[None].to(device)
-        clean = conditioning.encode_video(self._model.vae, clip.video[None].to(device))[0] if self._with_clean else None
-        return EncodedClip(
-            row=clip.row.index,
-            name=clip.row.video.stem,
-            prompt=clip.row.prompt,
-            text=conditioning.encode_prompts(self._model, [clip.row.prompt])[0],
-            condition=conditioning.encode_condition(self._model.vae, first, clip.size[0], last)[0],
-            clean=clean,
+        clip, row = _Lazily(self._dataset, position), self._dataset.rows[position]
+        reference = self._reference(clip) if self._scorer is not None else None
+        encoded = EncodedClip(
+            row=row.index,
+            name=row.video.stem,
+            prompt=row.prompt,
+            text=self._tensor("text", clip),
+            condition=self._tensor("condition", clip),
+            clean=self._tensor("clean", clip) if self._with_clean else None,
             reference=reference,
-            size=clip.size,
+            size=self._dataset.size(position),
+            content=self.content(position),
         )
+        if self._release:
+            self._model.release("text_encoder", "vae_encoder")
+        return encoded
+
+    def _tensor(self, part: Part, clip: _Lazily) -> Tensor:
+        found = None if self._records is None else self._records.tensor(part, clip.position)
+        if found is None:
+            found = self._computed(part, clip).cpu()
+            if self._records is not None:
+                self._records.keep(part, clip.position, found)
+        return found
+
+    def _computed(self, part: Part, clip: _Lazily) -> Tensor:
+        if part == "text":
+            return conditioning.encode_prompts(self._model, [clip.row.prompt])[0]
+        pixels, device, vae = clip.get(), self._model.device, self._model.vae
+        if part == "clean":
+            return conditioning.encode_video(vae, pixels.video[None].to(device))[0]
+        last = None if pixels.last_frame is None else pixels.last_frame[None].to(device)
+        return conditioning.encode_condition(vae, pixels.first_frame[None].to(device), pixels.size[0], last)[0]
+
+    def _reference(self, clip: _Lazily) -> ClipReference:
+        assert self._scorer is not None
+        found = None if self._records is None else self._records.reference(clip.position)
+        if found is None:
+            found = self._scorer.reference(clip.get())
+            if self._records is not None:
+                self._records.keep_reference(clip.position, found)
+        return found
+
+
+class _Lazily:
+    """The pixels of a clip, decoded when they are first asked for."""
+
+    def __init__(self, dataset: ClipDataset, position: int) -> None:
+        self._dataset = dataset
+        self.position = position
+        self._clip: Clip | None = None
+
+    @property
+    def row(self) -> Row:
+        return self._dataset.rows[self.position]
+
+    def get(self) -> Clip:
+        if self._clip is None:
+            self._clip = self._dataset[self.position]
+        return self._clip
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,20 @@ EVALUATION_NOISE = 2
 
 
 @torch.no_grad()
-def render(model: WanModel, grid: Grid, batch: Batch, noise: Tensor) -> Tensor:
-    """Frames [B, 3, T, H, W], RGB clamped to [-1, 1], float32, from noise [B, 16, T', h, w]."""
+def render(model: WanModel, grid: Grid, batch: Batch, latents: Tensor, start: int = 0) -> Tensor:
+    """Frames [B, 3, T, H, W], RGB clamped to [-1, 1], float32, from latents [B, 16, T', h, w] before step `start`: the
+    noise, or what `Prefixes` gives."""
     velocity = sampling.velocities(model.experts, grid, batch.text, batch.condition)
-    latents = sampling.rollout(velocity, noise.to(model.device), grid)[-1]
-    return vae_sequence.decode(model.vae, latents).clamp(-1, 1)
+    final = sampling.rollout(velocity, latents.to(model.device), grid, start=start)[-1]
+    return vae_sequence.decode(model.vae, final).clamp(-1, 1)
+
+
+def evaluation_key(seed: int, index: int) -> tuple[int, ...]:
+    """The key of the noise of evaluation video `index` (from 0)."""
+    return EVALUATION_NOISE, seed, index
 
 
 def evaluation_noise(seed: int, index: int, shape: tuple[int, ...]) -> Tensor:
     """The noise of evaluation video `index` (from 0): float32 on the CPU, the same whatever the batch it is rendered
     in."""
-    return sampling.seeded_noise(shape, EVALUATION_NOISE, seed, index)
+    return sampling.seeded_noise(shape, *evaluation_key(seed, index))
