@@ -21,8 +21,9 @@ from rewardfl_app.bench.straightforward import Straightforward
 from rewardfl_app.config import files, schedule
 from rewardfl_app.config.schema import Config
 from rewardfl_app.data import manifest
-from rewardfl_app.data.dataset import ClipDataset, Order
-from rewardfl_app.models import lora, sampling, wan
+from rewardfl_app.data.dataset import Clip, ClipDataset, Order
+from rewardfl_app.models import sampling, wan
+from rewardfl_app.models.adaptation import adapt, checkpoint_file, untrained
 from rewardfl_app.rendering.videos import TRAINING_NOISE
 from rewardfl_app.runs import checkpoints
 from rewardfl_app.runs.folder import RunFolder
@@ -82,30 +83,29 @@ def captured(run: RunFolder) -> dict[str, Tensor]:
     return {key: (before[key] - after[key]) / RATE for key in before}
 
 
-def straightforward(run: RunFolder) -> dict[str, Tensor]:
-    """The same gradient from one autograd graph over the whole update."""
+def straightforward(run: RunFolder, faceless: Sequence[int] = ()) -> dict[str, Tensor]:
+    """The same gradient from one autograd graph over the whole update; the slots in `faceless` have no reward."""
     config = files.load(run.config)
     model = wan.load(config.model)
-    names = schedule.trained_experts(config)
-    folder = checkpoints.find(run, 1).path
-    for expert in names:
-        settings = config.lora
-        lora.add(model.experts[expert], settings.lora_target_modules, settings.lora_rank, settings.lora_alpha, seed=0)
-        lora.load(model.experts[expert], lora.checkpoint_file(folder, expert))
-    experts = [model.experts[name] for name in names]
-    plain = Straightforward(model, config, brightness, lambda: lora.disabled(experts))
+    adaptations = {name: adapt(model.experts[name], config, seed=0) for name in schedule.trained_experts(config)}
+    for name, adaptation in adaptations.items():
+        adaptation.load(checkpoint_file(checkpoints.find(run, 1).path, name))
     clips, noise = second_batch(config)
-    references = [BrightnessScorer().reference(clip) for clip in clips]
-    plain.loss(clips, references, noise).backward()
-    return {f"{name}/{key}": value for name in names for key, value in _gradients(model.experts[name]).items()}
+    counted = torch.tensor([slot not in faceless for slot in range(len(clips))])
+
+    def score(video: Tensor, references: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        return torch.tanh(video[:, :, 1:]).flatten(1).mean(1), counted
+
+    plain = Straightforward(model, config, score, lambda: untrained(adaptations.values()))
+    plain.loss(clips, [BrightnessScorer().reference(clip) for clip in clips], noise).backward()
+    return {
+        f"{name}/{key}": torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for name, adaptation in adaptations.items()
+        for key, parameter in adaptation.named_parameters().items()
+    }
 
 
-def brightness(video: Tensor, references: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """The reward of brightness_trainer.py, as a function."""
-    return torch.tanh(video[:, :, 1:]).flatten(1).mean(1), torch.ones(len(video), dtype=torch.bool)
-
-
-def second_batch(config: Config) -> tuple[list[Any], Tensor]:
+def second_batch(config: Config) -> tuple[list[Clip], Tensor]:
     """Clips and noise of the second update, whatever the number of processes."""
     size = config.train.train_batch_size
     data = ClipDataset.of(manifest.read(Path(config.data.metadata_path or "")), config)
@@ -126,13 +126,7 @@ def relative_error(got: dict[str, Tensor], want: dict[str, Tensor]) -> float:
 def _trained(run: RunFolder, step: int) -> dict[str, Tensor]:
     folder = checkpoints.find(run, step).path
     return {
-        f"{file.stem}/{key}": value for file in folder.glob("*_noise.safetensors") for key, value in load_file(file).items()
+        f"{file.stem}/{key}": value
+        for file in folder.glob("*_noise.safetensors")
+        for key, value in load_file(file).items()
     }
-
-
-def _gradients(expert: Any) -> dict[str, Tensor]:
-    """The gradients of a LoRA under the names of its checkpoint."""
-    for parameter in lora.trainable_parameters(expert):
-        assert parameter.grad is not None
-        parameter.data = parameter.grad
-    return lora.state_dict(expert)

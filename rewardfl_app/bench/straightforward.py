@@ -96,9 +96,7 @@ class Straightforward:
             mask[:, 3, -1] = 1
         return torch.cat([mask, latents], dim=1)
 
-    def _sample(
-        self, text: Tensor, condition: Tensor, x: Tensor, steps: Sequence[int]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _sample(self, text: Tensor, condition: Tensor, x: Tensor, steps: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """x_N and the divergence [B] of each step that measures it."""
         reward = self._config.reward
         kl_steps = schedule.kl_steps(self._config) if reward.kl_weight > 0 else []

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny_family
+from forked_trainers import ForkedTrainers
 
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.supervisor.process import free_port
@@ -17,6 +18,13 @@ MakeRun = Callable[..., RunFolder]
 @pytest.fixture(scope="session")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_family.make_family(tmp_path_factory.mktemp("family"))
+
+
+@pytest.fixture(scope="session")
+def forked_trainers() -> Iterator[ForkedTrainers]:
+    trainers = ForkedTrainers()
+    yield trainers
+    trainers.close()
 
 
 @pytest.fixture
