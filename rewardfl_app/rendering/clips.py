@@ -13,12 +13,15 @@ from torch import Tensor
 from rewardfl_app.data.dataset import Clip, ClipDataset
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.models import conditioning
+from rewardfl_app.rendering.clip_records import ClipRecords
 from rewardfl_app.rendering.scoring import ClipReference, Scorer
 
 if TYPE_CHECKING:
+    from rewardfl_app.config.schema import Config
     from rewardfl_app.data.manifest import Row
     from rewardfl_app.models.wan import WanModel
-    from rewardfl_app.rendering.clip_records import ClipRecords, Part
+    from rewardfl_app.rendering.clip_records import Part
+    from rewardfl_app.rendering.store import Store
 
 CACHE_BYTES = 4 * 2**30
 
@@ -84,6 +87,15 @@ class ClipEncoder:
         self._release = release
         self._kept: OrderedDict[int, EncodedClip] = OrderedDict()
         self._bytes = 0
+
+    @classmethod
+    def of(
+        cls, model: WanModel, dataset: ClipDataset, scorer: Scorer, config: Config, store: Store, *, with_clean: bool
+    ) -> ClipEncoder:
+        """Keeps in `store` what it encodes; the networks go when the same clips come again and again."""
+        records = ClipRecords(model, dataset, config, store)
+        release = config.sampling.prefix_seeds > 0 and store.is_on
+        return cls(model, dataset, scorer, with_clean=with_clean, records=records, release=release)
 
     def encode(self, positions: Sequence[int]) -> list[EncodedClip]:
         """The clips at these positions of the dataset. Raises DataError naming the row."""

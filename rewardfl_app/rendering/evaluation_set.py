@@ -3,7 +3,6 @@ folder."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,17 @@ from rewardfl_app.data import video
 from rewardfl_app.data.dataset import ClipDataset, to_pixels
 from rewardfl_app.rendering.clips import Batch, ClipEncoder, EncodedClip
 from rewardfl_app.rendering.crops import CropSheet
+from rewardfl_app.rendering.prefixes import Prefixes
 from rewardfl_app.rendering.scoring import Measurement, Scorer
-from rewardfl_app.rendering.videos import evaluation_noise, render
+from rewardfl_app.rendering.videos import evaluation_key, render
 from rewardfl_app.runs import samples
 from rewardfl_app.runs.folder import RunFolder, slug
+from rewardfl_app.runs.video_values import VideoValues
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
     from rewardfl_app.models.sampling import Grid
     from rewardfl_app.models.wan import WanModel
-
-Values = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,21 @@ class EvaluationSet:
     """The evaluation videos of this process: entries rank, rank + size, ... of the whole set."""
 
     def __init__(
-        self, model: WanModel, scorer: Scorer, dataset: ClipDataset, config: Config, *, rank: int = 0, size: int = 1
+        self,
+        model: WanModel,
+        scorer: Scorer,
+        dataset: ClipDataset,
+        config: Config,
+        *,
+        rank: int = 0,
+        size: int = 1,
+        clips: ClipEncoder | None = None,
+        prefixes: Prefixes | None = None,
     ) -> None:
-        """Encodes the first evaluation.num_samples rows. Raises DataError naming a row without a face or with a bad
-        file."""
+        """Encodes the first evaluation.num_samples rows, of which `names` has the names of all. `clips` and `prefixes`: those that keep what they compute.
+
+        Raises DataError naming a row without a face or with a bad file.
+        """
         self._model = model
         self._scorer = scorer
         self._dataset = dataset
@@ -53,10 +63,13 @@ class EvaluationSet:
         self._seed = config.evaluation.seed
         self._batch_size = config.evaluation.batch_size
         count = min(config.evaluation.num_samples, len(dataset))
+        self.num_frames = config.data.num_frames
+        self.names = [f"{i:02d}-{slug(dataset.rows[i].video.stem)}" for i in range(count)]
         mine = list(range(rank, count, size))
-        encoder = ClipEncoder(model, dataset, scorer)
-        clips = encoder.encode(mine)
-        self.entries = [Entry(i, f"{i:02d}-{slug(clip.name)}", clip) for i, clip in zip(mine, clips, strict=True)]
+        encoded = (clips or ClipEncoder(model, dataset, scorer)).encode(mine)
+        self.entries = [Entry(i, self.names[i], clip) for i, clip in zip(mine, encoded, strict=True)]
+        # Each video's own, whatever the batch it is rendered in: a checkpoint rendered later gives the same video.
+        self._prefixes = prefixes or Prefixes.of(model, config)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -65,22 +78,23 @@ class EvaluationSet:
 
     def render(
         self, run: RunFolder, step: int, grid: Grid, go_on: Callable[[int], bool] = lambda done: True
-    ) -> list[Values] | None:
-        """Renders and measures this process's entries into samples/; returns the measures of each.
+    ) -> dict[int, VideoValues] | None:
+        """Renders and measures this process's entries into samples/; returns what was measured, by place in the set.
 
         `go_on(done)` is called before every batch with the number of videos written; False abandons the rest (returns
         None).
         """
-        values: list[Values] = []
+        values: dict[int, VideoValues] = {}
         for batch in self._batches(self.entries):
             if not go_on(len(values)):
                 return None
-            noise = torch.stack([evaluation_noise(self._seed, e.index, e.clip.latent_shape) for e in batch])
-            frames = render(self._model, grid, Batch.of([e.clip for e in batch]), noise)
+            clips = Batch.of([entry.clip for entry in batch])
+            latents = self._prefixes.latents(clips, [evaluation_key(self._seed, entry.index) for entry in batch])
+            frames = render(self._model, grid, clips, latents, start=self._prefixes.stop)
             for entry, clip_frames, measured in zip(batch, frames, self._measure(frames, batch), strict=True):
                 folder = samples.sample_folder(run, step, entry.name)
                 self._write(folder, entry, clip_frames, measured, seed=self._seed)
-                values.append(measured.values)
+                values[entry.index] = VideoValues(measured.values, measured.curves)
         return values
 
     def write_references(self, run: RunFolder) -> None:
@@ -117,18 +131,3 @@ class EvaluationSet:
             else:
                 batches.append([entry])
         return batches
-
-
-def totals(values: Sequence[Values], names: Sequence[str]) -> list[float]:
-    """Per measure of these names its sum and how many had it, one after the other: what the ranks add up."""
-    numbers: list[float] = []
-    for name in names:
-        known = [float(value) for each in values if (value := each[name]) is not None and math.isfinite(value)]
-        numbers += [math.fsum(known), float(len(known))]
-    return numbers
-
-
-def means(numbers: Sequence[float], names: Sequence[str]) -> Values:
-    """The mean of every measure from summed `totals`; None where nothing had it."""
-    pairs = zip(names, numbers[::2], numbers[1::2], strict=True)
-    return {name: total / count if count else None for name, total, count in pairs}

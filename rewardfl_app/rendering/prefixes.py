@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from rewardfl_app.config import schedule
 from rewardfl_app.models import sampling
+from rewardfl_app.models.sampling import Grid
 from rewardfl_app.runs import content
 
 if TYPE_CHECKING:
-    from rewardfl_app.models.sampling import Grid
+    from rewardfl_app.config.schema import Config
     from rewardfl_app.models.wan import WanModel
     from rewardfl_app.rendering.clips import Batch, EncodedClip
     from rewardfl_app.rendering.store import Store
@@ -48,6 +50,12 @@ class Prefixes:
         self._bytes = 0
         self._networks: str | None = None
 
+    @classmethod
+    def of(cls, model: WanModel, config: Config, store: Store | None = None) -> Prefixes:
+        """Those of the steps before the first that trains; the networks go when clips and noises come again."""
+        release = config.sampling.prefix_seeds > 0 and store is not None and store.is_on
+        return cls(model, Grid.of(config), schedule.prefix_length(config), store, release=release)
+
     def latents(self, batch: Batch, keys: Sequence[NoiseKey], *, kept: bool = True) -> Tensor:
         """x_stop [B, 16, T', h, w], float32 on the model's device, from the seeded noise of one key per clip.
 
@@ -59,6 +67,8 @@ class Prefixes:
             noise = torch.stack([sampling.seeded_noise(batch.latent_shape, *key) for key in keys])
             return self._rollout(noise, batch.text, batch.condition)
         samples = [self._of(clip, key) for clip, key in zip(batch.clips, keys, strict=True)]
+        if self._release:
+            self.let_go()
         return torch.stack(samples).to(self._model.device)
 
     def key(self, clip_content: str, shape: Sequence[int], noise: NoiseKey) -> str:
@@ -82,6 +92,10 @@ class Prefixes:
         """Whether the latents of this `key` are kept."""
         return key in self._kept or (self._store is not None and self._store.has(KIND, key))
 
+    def prepare(self, clip: EncodedClip, noise: NoiseKey) -> None:
+        """Computes and keeps what `latents` will be asked for; the networks stay, whatever `release` says."""
+        self._of(clip, noise)
+
     def let_go(self) -> None:
         """Gives the memory of the networks back that run the leading steps (those that train stay)."""
         self._model.release(*dict.fromkeys(self._grid.experts[: self.stop]))
@@ -100,8 +114,6 @@ class Prefixes:
             latents = self._rollout(start, clip.text[None], clip.condition[None])[0].cpu()
             if self._store is not None and key:
                 self._store.put(KIND, key, {"latents": latents})
-            if self._release:
-                self.let_go()
         if key:
             self._keep(key, latents)
         return latents
