@@ -9,6 +9,7 @@ from rewardfl_app.data.dataset import ClipDataset
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
 from rewardfl_app.rendering.scoring import Scorer
+from rewardfl_app.runs import video_values
 
 if TYPE_CHECKING:
     from rewardfl_app.inference.session import Session
@@ -27,6 +28,7 @@ def evaluate(session: Session, run: RunFolder) -> int:
     rows = manifest.read(path)[: config.evaluation.num_samples]
     scorer = Scorer.load(config.reward, session.model.device)
     videos = EvaluationSet(session.model, scorer, ClipDataset.of(rows, config), config)
-    values = videos.render(run, session.step, session.grid)
+    values = videos.render(run, session.step, session.grid) or {}
+    video_values.write(run, session.step, {videos.names[place]: one for place, one in values.items()})
     videos.write_references(run)
-    return len(values or [])
+    return len(values)

@@ -52,9 +52,9 @@ class EvaluationSet:
         clips: ClipEncoder | None = None,
         prefixes: Prefixes | None = None,
     ) -> None:
-        """Encodes the first evaluation.num_samples rows, of which `names` has the names of all. `clips` and `prefixes`: those that keep what they compute.
+        """Encodes this process's share of the first evaluation.num_samples rows; `names` has the names of all.
 
-        Raises DataError naming a row without a face or with a bad file.
+        `clips` and `prefixes`: those that keep what they compute. Raises DataError naming a row without a face or with a bad file.
         """
         self._model = model
         self._scorer = scorer

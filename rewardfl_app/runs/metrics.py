@@ -1,7 +1,9 @@
 """metrics.jsonl: one record per training step and one per evaluation, appended while readers follow.
 
 Training records hold step, time, loss, reward, kl, grad_norm, learning_rate, step_seconds, peak_memory_gb, face_rate;
-evaluation records hold step, time and `eval/...` values, with the base model's beside them as `eval/..._baseline`.
+evaluation records hold step, time and `eval/NAME` values (see `video_values`), with the base model's beside them as
+`eval/NAME_baseline`, the change of the same videos as `eval/NAME_gain` with its 95% interval `eval/NAME_gain_low` and
+`eval/NAME_gain_high`, and `eval/alarm`, 1 while the alarm is on.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 samples/baseline/NAME/ is the base model, samples/step_000010/NAME/ the model after step 10, samples/reference/NAME/ the
 real clip. Each folder holds video.mp4 and faces.json; faces.json is written last, so a folder that has it is complete.
+Beside the folders of a step, values.json has what was measured on all of its videos (see `video_values`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,17 @@ class Sample:
 
 def sample_folder(folder: RunFolder, step: int, name: str) -> Path:
     """Make and return the folder of the video NAME after `step` updates (0: the base model)."""
-    return _make(folder.samples / ("baseline" if step == BASELINE_STEP else f"step_{step:06d}"), name)
+    return _make(step_folder(folder, step), name)
+
+
+def step_folder(folder: RunFolder, step: int) -> Path:
+    """Where the videos after `step` updates are (0: the base model)."""
+    return folder.samples / ("baseline" if step == BASELINE_STEP else f"step_{step:06d}")
+
+
+def values_file(folder: RunFolder, step: int) -> Path:
+    """What was measured on all videos after `step` updates."""
+    return step_folder(folder, step) / "values.json"
 
 
 def reference_folder(folder: RunFolder, name: str) -> Path:

@@ -24,7 +24,8 @@ FINAL_STATES: frozenset[str] = frozenset({"completed", "stopped", "failed", "los
 class Status:
     """One moment of a run.
 
-    `heartbeat` is Unix time in seconds; `seconds_left` is an estimate, None when there is none.
+    `heartbeat` is Unix time in seconds; `seconds_left` is an estimate, None when there is none; `alarm` is the sentence
+    of the alarm that is on (see `runs.alarm`), None without one.
     """
 
     state: State
@@ -34,6 +35,7 @@ class Status:
     message: str = ""
     heartbeat: float = field(default_factory=time.time)
     seconds_left: float | None = None
+    alarm: str | None = None
 
     @property
     def is_final(self) -> bool:

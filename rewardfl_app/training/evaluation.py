@@ -4,45 +4,50 @@ other."""
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from rewardfl_app.config import schedule
-from rewardfl_app.models import lora
 from rewardfl_app.models.sampling import Grid
-from rewardfl_app.rendering import evaluation_set
-from rewardfl_app.rendering.evaluation_set import EvaluationSet, Values
-from rewardfl_app.runs import metrics
+from rewardfl_app.rendering.evaluation_set import EvaluationSet
+from rewardfl_app.runs import metrics, video_values
+from rewardfl_app.runs.samples import BASELINE_STEP
+from rewardfl_app.runs.video_values import VideoValues
 from rewardfl_app.training import stopping
+from rewardfl_app.training.standing import Standing
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
-    from rewardfl_app.models.wan import WanModel
     from rewardfl_app.runs.folder import RunFolder
     from rewardfl_app.training.engine import Ranks
     from rewardfl_app.training.reporting import Reporter
-
-_PREFIX = "eval/"
-_BASELINE = "_baseline"
 
 
 class Evaluation:
     """Renders and records the evaluation set; uses no global random state, so training does not notice."""
 
     def __init__(
-        self, model: WanModel, videos: EvaluationSet, run: RunFolder, ranks: Ranks, reporter: Reporter, config: Config
+        self,
+        weights: Callable[[bool], AbstractContextManager[None]],
+        videos: EvaluationSet,
+        run: RunFolder,
+        ranks: Ranks,
+        reporter: Reporter,
+        config: Config,
     ) -> None:
-        self._model = model
+        """`weights(base)`: inside, the model that `videos` renders is the base model, or the one that is trained."""
+        self._weights = weights
         self._videos = videos
         self._run = run
         self._ranks = ranks
         self._reporter = reporter
         self._grid = Grid.of(config)
-        self._trained = schedule.trained_experts(config)
         self._every = config.evaluation.eval_steps
         self._last_step = config.train.max_steps
-        self._baseline: Values | None = None
+        self._standing = Standing(run, reporter)
+        self._baseline: dict[str, VideoValues] | None = None
         self._done: int | None = None
+        self._best_step: int | None = None
 
     def is_due(self, step: int) -> bool:
         """Whether the videos are rendered after update `step`: every eval_steps, and at the end."""
@@ -52,18 +57,23 @@ class Evaluation:
         """How many evaluations are still to come after update `step`."""
         return sum(self.is_due(later) for later in range(step + 1, self._last_step + 1))
 
+    def is_best(self, step: int) -> bool:
+        """Whether the model after update `step` was evaluated and is the best so far (see `runs.best`), on every
+        rank: its checkpoint should be kept."""
+        return self._best_step == step
+
     def baseline(self) -> bool:
         """Renders the base model, unless an earlier start of this run did; False if stop_now cut it short."""
-        if self._ranks.from_first([int(self._ranks.is_first and self._read_baseline())])[0]:
+        if self._ranks.from_first([int(self._ranks.is_first and self._take_up())])[0]:
             return True
         self._reporter.status("evaluating", "Rendering the base model for comparison.")
-        values = self._render(0, base=True)
+        values = self._render(BASELINE_STEP, base=True)
         if values is None:
             return False
         self._videos.write_references(self._run)
         self._ranks.wait()
         self._baseline = values
-        self._record(values)
+        self._record(BASELINE_STEP, values)
         self._reporter.event("baseline", "Rendered the base model's evaluation videos.", num_samples=self._count())
         return True
 
@@ -77,37 +87,42 @@ class Evaluation:
         if values is None:
             return False
         self._reporter.took("evaluation", time.perf_counter() - started)
-        self._record(values)
+        self._record(step, values)
         self._reporter.event("evaluation", f"Rendered the evaluation videos after step {step}.", step=step)
         self._done = step
         return True
 
-    def _render(self, step: int, base: bool) -> Values | None:
+    def _render(self, step: int, base: bool) -> dict[str, VideoValues] | None:
+        """What was measured on every video of the whole set, by name; None if stop_now cut it short."""
+
         def go_on(done: int) -> bool:
             self._reporter.status(self._reporter.phase, f"Evaluation video {done + 1} of {self._count()}.")
             # With several ranks the number of batches may differ, so they cannot agree inside.
             return self._ranks.size > 1 or not stopping.wants_to_stop_now(self._run, self._ranks)
 
-        trained = [self._model.experts[name] for name in self._trained]
-        with lora.disabled(trained) if base else nullcontext():
-            values = self._videos.render(self._run, step, self._grid, go_on)
-        if values is None:
+        with self._weights(base):
+            own = self._videos.render(self._run, step, self._grid, go_on)
+        if own is None:
             return None
-        names = self._videos.measures
-        return evaluation_set.means(self._ranks.sum(evaluation_set.totals(values, names)), names)
+        shape = (len(self._videos.names), self._videos.measures, self._videos.num_frames)
+        whole = video_values.from_numbers(self._ranks.sum(video_values.to_numbers(own, *shape)), *shape)
+        return dict(zip(self._videos.names, whole, strict=True))
 
     def _count(self) -> int:
         return len(self._videos.entries)
 
-    def _record(self, values: Values) -> None:
-        record = {_PREFIX + name: value for name, value in values.items()}
-        record.update({_PREFIX + name + _BASELINE: value for name, value in (self._baseline or {}).items()})
-        self._reporter.record(record)
+    def _record(self, step: int, values: dict[str, VideoValues]) -> None:
+        if self._ranks.is_first:
+            video_values.write(self._run, step, values)
+            record = video_values.evaluation_record(values, self._baseline if step else None)
+            self._standing.add(step, record)
+        best = self._standing.best_step
+        self._best_step = self._ranks.from_first([-1 if best is None else best])[0]
 
-    def _read_baseline(self) -> bool:
-        for record in metrics.read_all(self._run.metrics):
-            if record.get("step") == 0 and metrics.is_evaluation(record):
-                names = [key for key in record if key.startswith(_PREFIX) and not key.endswith(_BASELINE)]
-                self._baseline = {name.removeprefix(_PREFIX): record[name] for name in names}
-                return True
-        return False
+    def _take_up(self) -> bool:
+        """Goes on from what an earlier start of this run measured; False when it did not get that far."""
+        evaluated = any(r.get("step") == 0 and metrics.is_evaluation(r) for r in metrics.read_all(self._run.metrics))
+        if evaluated:
+            self._baseline = video_values.read(self._run, BASELINE_STEP)
+            self._standing.take_up()
+        return evaluated

@@ -32,6 +32,7 @@ class Reporter:
         self.phase: State = "loading"
         self.step = 0
         self.doing = ""
+        self.alarm: str | None = None
 
     def now(self, what: str) -> None:
         """Notes what is being done, for the message of an error; writes nothing."""
@@ -41,7 +42,8 @@ class Reporter:
         """Replaces status.json; `phase` is also the state, and a heartbeat."""
         self.phase = phase
         if self._active:
-            write_status(self._run, Status(phase, phase, self.step, self._total, message, time.time(), seconds_left))
+            now = Status(phase, phase, self.step, self._total, message, time.time(), seconds_left, self.alarm)
+            write_status(self._run, now)
 
     def event(self, kind: str, message: str, **fields: Any) -> None:
         """Appends to events.jsonl."""

@@ -12,10 +12,9 @@ from rewardfl_app.data.dataset import ClipDataset
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.models import wan
 from rewardfl_app.models.sampling import Grid
-from rewardfl_app.rendering import clips, evaluation_set
+from rewardfl_app.rendering import clips
 from rewardfl_app.rendering.clips import Batch, ClipEncoder
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
-from rewardfl_app.rendering.scoring import MEASURES
 from rewardfl_app.runs import samples
 from rewardfl_app.runs.folder import RunFolder
 
@@ -79,16 +78,14 @@ def test_evaluation_does_not_depend_on_how_it_is_shared_out(
     grid = Grid.of(config)
     whole = EvaluationSet(model, scorer, dataset, config)
     assert [entry.name for entry in whole.entries] == ["00-clip0", "01-clip1", "02-clip2"]
-    together = whole.render(run, 1, grid) or []
+    together = whole.render(run, 1, grid) or {}
     shares = [EvaluationSet(model, scorer, dataset, config, rank=rank, size=2) for rank in range(2)]
-    parts = [share.render(run, 2, grid) or [] for share in shares]
-    summed = [sum(each) for each in zip(*(evaluation_set.totals(part, MEASURES) for part in parts), strict=True)]
-    alone, shared = (
-        evaluation_set.means(evaluation_set.totals(together, MEASURES), MEASURES),
-        evaluation_set.means(summed, MEASURES),
-    )
-    assert alone["reward"] == pytest.approx(shared["reward"], rel=1e-5)
-    assert alone["judge"] is None
+    parts = [share.render(run, 2, grid) or {} for share in shares]
+    assert [list(part) for part in parts] == [[0, 2], [1]] and shares[1].names == whole.names
+    for place, values in together.items():
+        shared = parts[place % 2][place]
+        assert values.measures["reward"] == pytest.approx(shared.measures["reward"], rel=1e-5)
+        assert values.measures["judge"] is None
     assert len(samples.list_samples(run)[2]) == 3
 
 
