@@ -1,4 +1,4 @@
-"""The model of a run, ready to render: the base model, or with the LoRA of one of its checkpoints."""
+"""The model of a run, ready to render: the base model, or with what one of its checkpoints trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rewardfl_app.config import files, schedule
-from rewardfl_app.models import lora, wan
+from rewardfl_app.models import adaptation, wan
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.runs import checkpoints
 
@@ -31,7 +31,7 @@ class Session:
 
 
 def load(run: RunFolder, checkpoint: str) -> Session:
-    """Loads the model of a run folder (config.yaml is enough) at "base", "latest" or a step.
+    """Loads the model of a run folder (config.yaml is enough) at "base", "latest", "best" or a step.
 
     Raises ConfigError, CheckpointError, WeightsError.
     """
@@ -41,7 +41,5 @@ def load(run: RunFolder, checkpoint: str) -> Session:
     model = wan.load(config.model, device)
     if chosen is not None:
         for name in schedule.trained_experts(config):
-            settings = config.lora
-            lora.add(model.experts[name], settings.lora_target_modules, settings.lora_rank, settings.lora_alpha, seed=0)
-            lora.load(model.experts[name], lora.checkpoint_file(chosen.path, name))
+            adaptation.restore(model.experts[name], config, adaptation.checkpoint_file(chosen.path, name))
     return Session(config, model, Grid.of(config), 0 if chosen is None else chosen.step)

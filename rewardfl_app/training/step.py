@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rewardfl_app.config import schedule
 from rewardfl_app.config.schema import FACE_SIMILARITY
-from rewardfl_app.models import lora, sampling
+from rewardfl_app.models import adaptation, sampling
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.rendering.reward_gradient import RewardGradient
 from rewardfl_app.rendering.scoring import term_measure
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # First part of the key of the noise of DRaFT-LV, beside those of rendering.videos.
 _RENOISED = 0x6C76
+_DROPOUT = 0x64726F70
 
 
 class NonFiniteLoss(Exception):
@@ -206,12 +207,17 @@ class TrainingStep:
         """Sampling, reward and KL of one batch, with their backward passes. `key`: number of the samples, of the
         update."""
         engine, inputs = self._engine, batch.batch
-        velocity = sampling.velocities(self._model.experts, plan.grid, inputs.text, inputs.condition)
-        trained = [self._model.experts[expert] for expert in self._trained]
+        plain = sampling.velocities(self._model.experts, plan.grid, inputs.text, inputs.condition)
+
+        def velocity(step: int, x: Tensor) -> Tensor:
+            # The same masks whenever a step is run again
+            masks = (_DROPOUT, self._config.train.seed, *key, batch.slots[0], step)
+            with adaptation.dropout(engine.adaptations.values(), masks):
+                return plain(step, x)
 
         def reference(step: int, x: Tensor) -> Tensor:
-            with lora.disabled(trained):
-                return velocity(step, x)
+            with engine.adaptations[plan.grid.experts[step]].base():
+                return plain(step, x)
 
         self._doing("sampling")
         forward = gradients.sample(
@@ -286,9 +292,13 @@ class TrainingStep:
         with torch.enable_grad():
             for expert in self._trained:
                 chosen = [i for i, at in enumerate(drawn) if grid.experts[at] == expert]
-                if chosen:
-                    found = self._anchor_values(expert, inputs, chosen, clean, noise, sigmas)
-                    values = values.index_put((torch.tensor(chosen),), found)
+                # Where the weights are divided, the other processes wait for this one to run the expert, too.
+                run = chosen or [0] * self._engine.needs_every_pass
+                if run:
+                    masks = (_DROPOUT, ANCHOR_NOISE, self._config.train.seed, step, batch.slots[0])
+                    found = self._anchor_values(expert, inputs, run, clean, noise, sigmas, masks)
+                    kept = found if chosen else 0 * found
+                    values = values.index_put((torch.tensor(run),), kept, accumulate=True)
             weight = self._config.reward.anchor_weight
             self._engine.backward(scale * weight * values.sum())
         sums.check("anchor", batch.slots, torch.isfinite(values.detach()))
@@ -296,11 +306,19 @@ class TrainingStep:
         sums.add(anchor=total, loss=weight * total)
 
     def _anchor_values(
-        self, expert: Expert, inputs: Batch, chosen: list[int], clean: Tensor, noise: Tensor, sigmas: Tensor
+        self,
+        expert: Expert,
+        inputs: Batch,
+        chosen: list[int],
+        clean: Tensor,
+        noise: Tensor,
+        sigmas: Tensor,
+        key: tuple[int, ...],
     ) -> Tensor:
         x = sampling.noise_level(clean[chosen], noise[chosen], sigmas[chosen].view(-1, 1, 1, 1, 1))
         text, condition = inputs.text[chosen], inputs.condition[chosen]
-        v = sampling.predict_velocity(self._model.experts[expert], x, sigmas[chosen], text, condition)
+        with adaptation.dropout([self._engine.adaptations[expert]], key):
+            v = sampling.predict_velocity(self._model.experts[expert], x, sigmas[chosen], text, condition)
         return losses.anchor(v, clean[chosen], noise[chosen])
 
 

@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rewardfl_app.config import schedule
+from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.data import manifest
 from rewardfl_app.data.dataset import ClipDataset, Order
 from rewardfl_app.data.errors import DataError
-from rewardfl_app.models import lora, wan
-from rewardfl_app.models.sampling import Grid
+from rewardfl_app.models import wan
 from rewardfl_app.rendering.clips import ClipEncoder
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
 from rewardfl_app.rendering.prefixes import Prefixes
+from rewardfl_app.rendering.preparation import Wanted, prepare
 from rewardfl_app.rendering.scoring import Scorer
 from rewardfl_app.rendering.store import Store
+from rewardfl_app.rendering.videos import evaluation_key
 from rewardfl_app.runs import checkpoints
-from rewardfl_app.training import checkpointing, stopping
+from rewardfl_app.training import checkpointing, stopping, weights
 from rewardfl_app.training.checkpointing import Position
-from rewardfl_app.training.engine import Engine, Ranks
+from rewardfl_app.training.engine import Ranks
 from rewardfl_app.training.evaluation import Evaluation
 from rewardfl_app.training.failure import PeerFailed
 from rewardfl_app.training.reporting import Reporter, peak_memory_gb
 from rewardfl_app.training.samples import Samples, SampleSource
 from rewardfl_app.training.schedulers import learning_rate
 from rewardfl_app.training.step import TrainingStep
+from rewardfl_app.training.weights import Weights
 
 if TYPE_CHECKING:
-    from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-
-    from rewardfl_app.config.schema import Config, Expert
+    from rewardfl_app.config.schema import Config
     from rewardfl_app.models.wan import WanModel
     from rewardfl_app.runs.folder import RunFolder
 
@@ -49,8 +49,7 @@ class _Parts:
     """What loading leaves behind."""
 
     model: WanModel
-    trained: dict[Expert, WanTransformer3DModel]
-    engine: Engine
+    weights: Weights
     step: TrainingStep
     source: SampleSource
     evaluation: Evaluation
@@ -85,7 +84,8 @@ class Trainer:
             self._one_step(parts)
             if parts.evaluation.is_due(self._position.step) and not parts.evaluation.run(self._position.step):
                 continue
-            if self._position.step % self._config.train.save_steps == 0 or self._is_last:
+            is_due = self._position.step % self._config.train.save_steps == 0 or self._is_last
+            if is_due or parts.evaluation.is_best(self._position.step):
                 self._save(parts)
 
     @property
@@ -97,6 +97,7 @@ class Trainer:
         samples = self._take(parts)
         rate = learning_rate(self._config.train, self._position.step + 1)
         values = parts.step.update(samples, self._position.step + 1, rate)
+        parts.weights.updated(self._position.step + 1)
         self._position = self._position.after_update(self._config.train.num_train_epochs, parts.step.kl_weight)
         self.reporter.now("")
         seconds = time.perf_counter() - started
@@ -135,7 +136,7 @@ class Trainer:
                 self.reporter.event("left_out", message, row=row, step=self._position.step + 1)
         return samples
 
-    def _raise_together(self, error: DataError | None) -> None:
+    def _raise_together(self, error: DataError | ConfigError | None) -> None:
         """Raises on every rank if one has an error."""
         if self._ranks.all_true(error is None):
             return
@@ -150,6 +151,8 @@ class Trainer:
             self.reporter.status("stopping", "Stopping as asked.")
         if decision.sample and step:
             sampled = parts.evaluation.run(step)
+            if parts.evaluation.is_best(step):
+                self._save(parts)
         if decision.save and step:
             self._save(parts)
             saved = True
@@ -161,7 +164,7 @@ class Trainer:
         if self._saved == self._position.step:
             return
         self.reporter.status("saving", f"Saving the checkpoint of step {self._position.step}.")
-        path = checkpointing.save(self._run, self._position, parts.trained, parts.engine, self._ranks, self._config)
+        path = checkpointing.save(self._run, self._position, parts.weights, self._ranks, self._config)
         self._saved = self._position.step
         self.reporter.event("checkpoint", f"Saved {path.name}.", step=self._position.step)
 
@@ -189,42 +192,67 @@ class Trainer:
         self._check_faces(data, scorer)
         self.reporter.status("loading", "Loading the video model.")
         model = wan.load(config.model, device)
-        trained = {name: model.experts[name] for name in schedule.trained_experts(config)}
-        for number, expert in enumerate(trained.values()):
-            seed = config.train.seed + number
-            lora.add(expert, config.lora.lora_target_modules, config.lora.lora_rank, config.lora.lora_alpha, seed)
         checkpoint = checkpoints.latest(run)
+        store = Store.beside(run, config)
+        prefixes = Prefixes.of(model, config, store)
+        with_clean = config.reward.anchor_weight > 0
+        clips = ClipEncoder.of(model, data, scorer, config, store, with_clean=with_clean)
+        evaluation_clips = ClipEncoder.of(model, evaluation_data, scorer, config, store, with_clean=False)
+        order = Order(len(data), config.train.seed)
+        source = SampleSource(clips, [row.index for row in data.rows], order, config, self._ranks)
+        if config.sampling.prefix_seeds and store.is_on:
+            # Before a network that trains is read, so that one large network at a time is in memory.
+            training = source.needed(_batches_left(config, checkpoint.step if checkpoint else 0))
+            evaluating = self._evaluation_samples(len(evaluation_data))
+            wanted = [Wanted(clips, training), Wanted(evaluation_clips, evaluating)]
+            self._prepare(model, wanted, prefixes, store)
+        adaptations = weights.adapt(model, config)
         if checkpoint is not None:
-            checkpointing.load_lora(checkpoint, trained)
-        parameters = [parameter for expert in trained.values() for parameter in lora.trainable_parameters(expert)]
-        engine = Engine(parameters, config)
+            checkpointing.load_weights(checkpoint, adaptations)
+        trained = Weights(adaptations, config)
         if checkpoint is not None:
-            self._position = checkpointing.load_state(checkpoint, engine, self._ranks, config)
+            self._position = checkpointing.load_state(checkpoint, trained, self._ranks, config)
             self._saved = self.reporter.step = self._position.step
             self.reporter.event("resumed", f"Continuing after step {self._position.step}.", step=self._position.step)
         self.reporter.cut_after(self._position.step)
         self.reporter.status("loading", "Encoding the evaluation clips.")
-        videos = EvaluationSet(model, scorer, evaluation_data, config, rank=self._ranks.rank, size=self._ranks.size)
-        store = Store.beside(run, config)
-        kept = config.sampling.prefix_seeds > 0
-        prefixes = Prefixes(model, Grid.of(config), schedule.prefix_length(config), store, release=kept)
-        step = TrainingStep(model, scorer, prefixes, engine, self._ranks, config, self.reporter.now)
+        videos = EvaluationSet(
+            model,
+            scorer,
+            evaluation_data,
+            config,
+            rank=self._ranks.rank,
+            size=self._ranks.size,
+            clips=evaluation_clips,
+            prefixes=prefixes,
+        )
+        step = TrainingStep(model, scorer, prefixes, trained.engine, self._ranks, config, self.reporter.now)
         if config.reward.kl_target is not None and self._position.kl_weight is not None:
             step.kl_weight = self._position.kl_weight
         return _Parts(
             model=model,
-            trained=trained,
-            engine=engine,
+            weights=trained,
             step=step,
-            source=SampleSource(
-                ClipEncoder(model, data, scorer, with_clean=config.reward.anchor_weight > 0),
-                [row.index for row in data.rows],
-                Order(len(data), config.train.seed),
-                config,
-                self._ranks,
-            ),
-            evaluation=Evaluation(model, videos, run, self._ranks, self.reporter, config),
+            source=source,
+            evaluation=Evaluation(trained.rendering, videos, run, self._ranks, self.reporter, config),
         )
+
+    def _evaluation_samples(self, num_rows: int) -> list[tuple[int, tuple[int, ...]]]:
+        """Position and noise key of this process's evaluation videos."""
+        settings = self._config.evaluation
+        mine = range(self._ranks.rank, min(settings.num_samples, num_rows), self._ranks.size)
+        return [(index, evaluation_key(settings.seed, index)) for index in mine]
+
+    def _prepare(self, model: WanModel, wanted: list[Wanted], prefixes: Prefixes, store: Store) -> None:
+        def progress(what: str, done: int, total: int) -> None:
+            self.reporter.status("loading", f"{what}: {done + 1} of {total}.")
+
+        error: ConfigError | None = None
+        try:
+            prepare(model, wanted, prefixes, progress, limit_bytes=store.limit_bytes // self._ranks.size)
+        except ConfigError as met:
+            error = met
+        self._raise_together(error)
 
     def _check_faces(self, data: ClipDataset, scorer: Scorer) -> None:
         """Raises DataError naming every row (of those looked at) whose first frame shows no face; ranks share the
@@ -240,6 +268,12 @@ class Trainer:
         except DataError as met:
             error = met
         self._raise_together(error)
+
+
+def _batches_left(config: Config, updates: int) -> range:
+    """The batches of samples that the updates after the first `updates` take."""
+    rounds = config.train.num_train_epochs
+    return range(updates // rounds, -(-config.train.max_steps // rounds))
 
 
 def _device(ranks: Ranks) -> torch.device:
