@@ -7,6 +7,7 @@ left out: the other samples keep their weight, and all ranks go on together.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,24 +37,29 @@ _PREFIX_DRAW = 0x64726177
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Clips that are sampled together, the slot of each in the whole batch of samples and the key of its noise."""
+    """Clips that are sampled together, the slot of each in the whole batch of samples and the key of its noise.
+
+    `counts` False: it stands in for clips that cannot be used. It takes part in every pass, because processes that
+    share divided weights wait for each other in each, and adds nothing.
+    """
 
     batch: Batch
     slots: tuple[int, ...]
     noise: tuple[NoiseKey, ...]
+    counts: bool = True
 
 
 @dataclass(frozen=True)
 class Samples:
     """This process's share of batch of samples `number`.
 
-    `rows`: the row in every slot of the whole batch. `batches`: None where no clip of it could be used. `failed`: the
-    slots of all processes whose clip could not be used.
+    `rows`: the row in every slot of the whole batch. `failed`: the slots of all processes whose clip could not be
+    used.
     """
 
     number: int
     rows: tuple[int, ...]
-    batches: tuple[MicroBatch | None, ...]
+    batches: tuple[MicroBatch, ...]
     failed: tuple[int, ...]
 
 
@@ -65,6 +71,7 @@ class SampleSource:
         self._clips = clips
         self._indices = indices
         self._order = order
+        self._num_rows = len(indices)
         self._train = config.train
         self._prefix_seeds = config.sampling.prefix_seeds
         self._ranks = ranks
@@ -74,10 +81,11 @@ class SampleSource:
         used."""
         positions = self._positions(number)
         errors: dict[int, DataError] = {}
-        batches = [self._micro_batch(number, positions, slots, errors) for slots in self._own_slots()]
+        found = [self._micro_batch(number, positions, slots, errors) for slots in self._own_slots()]
+        batches = [batch for batch in found if batch is not None]
         failed = self._ranks.sum([float(slot in errors) for slot in range(len(positions))])
         rows = tuple(self._indices[position] for position in positions)
-        if all(failed):
+        if all(failed) or not self._ranks.all_true(len(batches) == len(found)):
             reason = next(iter(errors.values()), None)
             listed = ", ".join(str(row) for row in sorted(set(rows)))
             raise reason or DataError(f"None of the rows {listed} can be used: train.log says why.")
@@ -121,6 +129,19 @@ class SampleSource:
                 logger.warning("left out: %s", error)
                 errors[slot] = error
         if not clips:
-            return None
+            stand_in = self._usable(number, positions)
+            if stand_in is None:
+                return None
+            return MicroBatch(Batch.of([stand_in]), (slots[0],), ((TRAINING_NOISE, 0),), counts=False)
         noise = tuple(self.noise_key(number, slot, positions[slot]) for slot in clips)
         return MicroBatch(Batch.of(list(clips.values())), tuple(clips), noise)
+
+    def _usable(self, number: int, positions: Sequence[int]) -> EncodedClip | None:
+        """The next clip in the data's order that can be used; None when there is none at all."""
+        tried = set(positions)
+        for position in self._order.take((number + 1) * len(positions), 2 * self._num_rows):
+            if position not in tried:
+                tried.add(position)
+                with suppress(DataError):
+                    return self._clips.encode([position])[0]
+        return None

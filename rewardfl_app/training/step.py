@@ -97,7 +97,7 @@ class TrainingStep:
         self._trained: list[Expert] = schedule.trained_experts(config)
         self._grid = Grid.of(config)
         self._prefixes = prefixes
-        self._kept_prefix: tuple[int, list[Tensor | None]] | None = None
+        self._kept_prefix: tuple[int, list[Tensor]] | None = None
         self.kl_weight = config.reward.kl_weight
         """Weight of the divergence in the next update: state of the run where kl_target is set."""
         # A reward that is more than the face similarity is recorded part by part, too.
@@ -140,13 +140,10 @@ class TrainingStep:
         names = [*_SUMS, *(key for name in self._terms for key in (term_measure(name), _count_of(name)))]
         sums = _Sums(names, len(samples.rows))
         for batch, prefix in zip(samples.batches, self._starts(samples), strict=True):
-            if batch is None or prefix is None:
-                for _ in range(per_batch):
-                    self._engine.backward_nothing()
-                continue
+            weight, counting = (scale, sums) if batch.counts else (0.0, _Sums(names, len(samples.rows)))
             if with_anchor:
-                self._anchor(batch, step, scale, sums)
-            self._reward(batch, prefix, (samples.number, step), plan, scale, sums)
+                self._anchor(batch, step, weight, counting)
+            self._reward(batch, prefix, (samples.number, step), plan, weight, counting)
         return sums.over_ranks(self._ranks)
 
     def _checked_norm(self, samples: Samples, step: int, total: _Sums) -> float:
@@ -188,15 +185,14 @@ class TrainingStep:
             record["left_out"] = total.slots - count
         return record
 
-    def _starts(self, samples: Samples) -> list[Tensor | None]:
+    def _starts(self, samples: Samples) -> list[Tensor]:
         """Latents after the frozen leading steps, per batch; kept for further rounds over the same samples."""
         if self._kept_prefix is not None and self._kept_prefix[0] == samples.number:
             return self._kept_prefix[1]
         self._doing("sampling the steps before those that train")
         kept = self._config.sampling.prefix_seeds > 0
         prefixes = [
-            None if batch is None else self._prefixes.latents(batch.batch, batch.noise, kept=kept)
-            for batch in samples.batches
+            self._prefixes.latents(batch.batch, batch.noise, kept=kept and batch.counts) for batch in samples.batches
         ]
         self._kept_prefix = (samples.number, prefixes) if self._config.train.num_train_epochs > 1 else None
         return prefixes
@@ -264,7 +260,7 @@ class TrainingStep:
         sums.check("reward", batch.slots, torch.isfinite(pulled.losses))
         sums.check("gradient of the reward", batch.slots, torch.isfinite(pulled.adjoint).flatten(1).all(1))
         sums.add(
-            loss=float(pulled.losses.sum()) / scale,
+            loss=float(pulled.losses.sum()) / scale if scale else 0.0,
             reward=share * sum(float(result.total) for result in results if result.counted),
             counted=share * sum(result.counted for result in results),
             face_rate=share * sum(result.faces.face_rate for result in results),
