@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from rewardfl_app.rendering.scoring import MEASURES, ClipReference, Measurement, Scorer
+from rewardfl_app.rewards.detector import Faces
 from rewardfl_app.rewards.identity import Reference, RewardResult
 from rewardfl_app.rewards.judge import JudgeResult
 from rewardfl_app.rewards.mixture import ClipReward
+from rewardfl_app.rewards.observation import FrameFaces
 
 
 class BrightnessScorer:
@@ -23,6 +25,7 @@ class BrightnessScorer:
     face."""
 
     measures = MEASURES
+    looks_at_videos = True
 
     def __init__(self, faceless: Sequence[int] = (), broken: bool = False) -> None:
         self.faceless = set(faceless)
@@ -38,6 +41,18 @@ class BrightnessScorer:
         assert len(video) == len(references)
         results = [self._reward(place, clip) for place, clip in enumerate(video)]
         return [ClipReward(result.reward, result.has_face, {}, result) for result in results]
+
+    def foresee(self, frames: Tensor) -> list[FrameFaces]:
+        nothing = Faces(torch.zeros(0, 5), torch.zeros(0, 5, 2))
+        return [FrameFaces(nothing, torch.zeros(0, 1)) for _ in frames]
+
+    def combine(
+        self, seen: Sequence[Sequence[FrameFaces]], video: Tensor, references: Sequence[ClipReference]
+    ) -> list[ClipReward]:
+        return self.rewards(video, references)
+
+    def pull_back(self, frames: Tensor, index: Tensor, landmarks: Tensor, gradient: Tensor) -> Tensor:
+        return torch.zeros_like(frames)
 
     def measure(self, video: Tensor, references: Sequence[ClipReference]) -> list[Measurement]:
         return [

@@ -31,7 +31,7 @@ class Past(Protocol):
         """Whether the piece begins the clip, so that there is nothing."""
 
     def convolve(self, conv: WanCausalConv3d, x: Tensor) -> Tensor:
-        """A causal convolution of a piece [B, C, t, h, w] that goes on from where the piece before ended; t may be 0."""
+        """A causal convolution of a piece [B, C, t, h, w] that goes on from where the last one ended; t may be 0."""
 
 
 class _Whole:
@@ -54,7 +54,7 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     raw = denormalise(vae, latents).to(vae.dtype)
     frames, height = 4 * (latents.shape[2] - 1) + 1, 8 * latents.shape[3]
     twice = slow_alone(vae, raw, frames, height)
-    return decode_raw(vae, torch.cat([raw, raw]) if twice else raw)[: raw.shape[0]].float()
+    return at_least_float32(decode_raw(vae, torch.cat([raw, raw]) if twice else raw)[: raw.shape[0]])
 
 
 def decode_raw(vae: AutoencoderKLWan, latents: Tensor, past: Past = WHOLE) -> Tensor:
@@ -107,6 +107,16 @@ def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     x = _middle(encoder.mid_block, x)
     x = encoder.conv_out(norm_silu(encoder.norm_out, x))
     return vae.quant_conv(x)
+
+
+def at_least_float32(frames: Tensor) -> Tensor:
+    """The frames in a precision that a gradient can be taken in."""
+    return frames.to(torch.promote_types(frames.dtype, torch.float32))
+
+
+def pixels_per_latent(vae: AutoencoderKLWan) -> int:
+    """Pixels of a frame that one latent stands for, along each side."""
+    return int(vae.config["scale_factor_spatial"])
 
 
 def normalise(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:

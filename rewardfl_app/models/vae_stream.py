@@ -12,7 +12,7 @@ so that only the graph of one chunk exists at a time. `vae_sequence.decode` is t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
 
 _SEEN = 2  # frames that a causal convolution (kernel 3) looks back
-# Caches that are kept where they would add to the memory that the chunks save; those between are computed again. Six
-# chunks (81 frames in chunks of 4 latent frames) then take three of six chunk decodes a second time.
-_KEPT_BESIDE = 2
+# Chunks whose caches are kept; those of the others are computed again from the nearest before. With two, six chunks (81
+# frames in chunks of 4 latent frames) take three chunk decodes a second time, and a longer clip needs no more memory.
+_KEPT = 2
 
 # The last two inputs [B, C, 2, h, w] of each causal convolution, in the order in which the decoder meets them.
 Caches = tuple[Tensor, ...]
@@ -43,15 +43,11 @@ class _Chunk:
         self._given = iter(caches or ())
 
     def convolve(self, conv: WanCausalConv3d, x: Tensor) -> Tensor:
-        frames = x.shape[2]
-        if self.is_start:
-            seen = x
-        else:
-            seen = vae_sequence.fast_layout(torch.cat([next(self._given), x], dim=2))
+        seen = x if self.is_start else vae_sequence.fast_layout(torch.cat([next(self._given), x], dim=2))
         short = max(_SEEN - seen.shape[2], 0)
         # A copy: a slice would keep the whole input alive.
         self.left.append(F.pad(seen[:, :, -_SEEN:], (0, 0, 0, 0, short, 0)) if short else seen[:, :, -_SEEN:].clone())
-        if not frames:
+        if not x.shape[2]:
             return x
         return conv(x) if self.is_start else conv(seen[:, :, _SEEN:], seen[:, :, :_SEEN])
 
@@ -69,13 +65,49 @@ def decode_chunk(vae: AutoencoderKLWan, latents: Tensor, caches: Caches | None) 
     chunk = _Chunk(caches)
     frames = vae_sequence.decode_raw(vae, raw, chunk)
     batch = latents.shape[0]
-    return _at_least_float32(frames[:batch]), tuple(cache[:batch] for cache in chunk.left)
+    return vae_sequence.at_least_float32(frames[:batch]), tuple(cache[:batch] for cache in chunk.left)
+
+
+class Decode(Protocol):
+    """The decode of a clip's latents and its transpose."""
+
+    def frames(self) -> Iterator[tuple[range, Tensor]]:
+        """The video in consecutive parts: the place of each in the video and its frames [B, 3, n, H, W], detached."""
+
+    def pull_back(self, gradient: FrameGradient, wanted: Callable[[range], bool]) -> Tensor:
+        """d loss / d latents [B, 16, T', h, w] from the gradient at the frames, asked for where it is wanted and zero
+        elsewhere."""
+
+
+class GraphDecode:
+    """The decode of normalised latents [B, 16, T', h, w] by one graph, which `pull_back` uses up."""
+
+    def __init__(self, vae: AutoencoderKLWan, latents: Tensor) -> None:
+        self._vae = vae
+        self._latents = latents.detach().clone().requires_grad_(True)
+        self._video: Tensor | None = None
+
+    def frames(self) -> Iterator[tuple[range, Tensor]]:
+        """The whole video at once."""
+        with torch.enable_grad():
+            self._video = vae_sequence.decode(self._vae, self._latents)
+        yield range(self._video.shape[2]), self._video.detach()
+
+    def pull_back(self, gradient: FrameGradient, wanted: Callable[[range], bool]) -> Tensor:
+        """See `Decode`. `frames` goes first."""
+        video, self._video = self._video, None
+        assert video is not None
+        place = range(video.shape[2])
+        if not wanted(place):
+            return torch.zeros_like(self._latents)
+        (adjoint,) = torch.autograd.grad(video, self._latents, gradient(place, video.detach()))
+        return adjoint
 
 
 class ChunkedDecode:
     """The decode of normalised latents [B, 16, T', h, w] in chunks of `size` latent frames.
 
-    `frames` runs once, from the first chunk to the last; `pull_back` then goes back through the same chunks.
+    `frames` goes from the first chunk to the last, `pull_back` from the last to the first, faster after `frames`.
     """
 
     def __init__(self, vae: AutoencoderKLWan, latents: Tensor, size: int) -> None:
@@ -83,8 +115,6 @@ class ChunkedDecode:
         self._latents = latents.detach()
         self._size = size
         self._count = -(-latents.shape[2] // size)
-        # On an accelerator they go to the host, where there is room for all of them.
-        self._slots = _KEPT_BESIDE if latents.device.type == "cpu" else self._count
         self._kept: dict[int, Caches] = {}
 
     @property
@@ -94,21 +124,18 @@ class ChunkedDecode:
 
     @torch.no_grad()
     def frames(self) -> Iterator[tuple[range, Tensor]]:
-        """Each chunk's place in the video and its frames [B, 3, n, H, W], without a graph."""
+        """The chunks, see `Decode`."""
         caches: Caches | None = None
         keep = self._spread(0, self._count)
         for chunk in range(self._count):
             if chunk in keep and caches is not None:
-                self._kept[chunk] = self._stored(caches)
+                self._kept[chunk] = caches
             frames, caches = decode_chunk(self._vae, self._part(chunk), caches)
             yield self._place(chunk), frames
 
     def pull_back(self, gradient: FrameGradient, wanted: Callable[[range], bool]) -> Tensor:
-        """d loss / d latents [B, 16, T', h, w], float32, from the gradient of the loss at the frames.
-
-        `gradient` is asked chunk by chunk, last first, and only where `wanted`: elsewhere it is zero. Chunks after the
-        last wanted one are not looked at.
-        """
+        """See `Decode`; `gradient` is asked chunk by chunk, last first. Chunks after the last wanted one are not
+        decoded."""
         adjoint = torch.zeros_like(self._latents)
         back: Sequence[Tensor] | None = None
         for chunk in reversed(range(self._count)):
@@ -118,9 +145,10 @@ class ChunkedDecode:
                 continue
             caches = self._caches_at(chunk)
             latents = self._part(chunk).requires_grad_(True)
-            given = () if caches is None else tuple(cache.requires_grad_(True) for cache in caches)
+            # Leaves of a graph of their own: what is kept must not be marked.
+            given = None if caches is None else tuple(cache.detach().requires_grad_(True) for cache in caches)
             with torch.enable_grad():
-                frames, left = decode_chunk(self._vae, latents, caches)
+                frames, left = decode_chunk(self._vae, latents, given)
                 outputs: list[Tensor] = [] if back is None else list(left)
                 gradients: list[Tensor] = [] if back is None else list(back)
                 del left
@@ -128,7 +156,7 @@ class ChunkedDecode:
                     gradients.append(gradient(place, frames.detach()).to(frames.dtype))
                     outputs.append(frames)
                 del frames
-                found = torch.autograd.grad(outputs, (latents, *given), gradients, materialize_grads=True)
+                found = torch.autograd.grad(outputs, (latents, *(given or ())), gradients, materialize_grads=True)
             del outputs, gradients
             adjoint[:, :, self._span(chunk)] = found[0]
             back = found[1:]
@@ -140,26 +168,19 @@ class ChunkedDecode:
         """What the chunks before left behind: kept, or computed again from the nearest that was."""
         self._kept = {at: caches for at, caches in self._kept.items() if at <= chunk}
         start = max(self._kept, default=0)
-        caches = self._restored(self._kept[start]) if start else None
+        caches = self._kept[start] if start else None
         keep = self._spread(start, chunk)
         for at in range(start, chunk):
             if at in keep and at > start and caches is not None:
-                self._kept[at] = self._stored(caches)
+                self._kept[at] = caches
             caches = decode_chunk(self._vae, self._part(at), caches)[1]
         return caches
 
     def _spread(self, start: int, stop: int) -> range:
         """The chunks between two whose caches are worth keeping in the free slots, evenly spread."""
-        free = self._slots - len(self._kept)
+        free = _KEPT - len(self._kept)
         gap = max(-(-(stop - start) // (free + 1)), 1)
         return range(start + gap, stop, gap) if free > 0 else range(0)
-
-    def _stored(self, caches: Caches) -> Caches:
-        return caches if self._latents.device.type == "cpu" else tuple(cache.cpu() for cache in caches)
-
-    def _restored(self, caches: Caches) -> Caches:
-        # Leaves of a graph of their own: what is kept must not be marked.
-        return tuple(cache.to(self._latents.device).detach() for cache in caches)
 
     def _span(self, chunk: int) -> slice:
         return slice(chunk * self._size, (chunk + 1) * self._size)
@@ -171,7 +192,3 @@ class ChunkedDecode:
         first = chunk * self._size
         stop = min(first + self._size, self._latents.shape[2])
         return range(max(4 * first - 3, 0), 4 * stop - 3)
-
-
-def _at_least_float32(frames: Tensor) -> Tensor:
-    return frames.to(torch.promote_types(frames.dtype, torch.float32))

@@ -158,6 +158,31 @@ class Scorer:
         faces = self._identity.score_batch(video, [reference.reward for reference in references])
         return self._mixture.combine(video, faces, [reference.clip for reference in references])
 
+    @property
+    def looks_at_videos(self) -> bool:
+        """Whether `combine` needs the videos beside what was foreseen in them."""
+        return self._mixture.looks_at_videos
+
+    def foresee(self, frames: Tensor) -> list[FrameFaces]:
+        """What `rewards` would see in frames [n, 3, H, W], without a graph; a video may be given chunk after chunk."""
+        return self._observer.foresee(frames)
+
+    def combine(
+        self, seen: Sequence[Sequence[FrameFaces]], video: Tensor | None, references: Sequence[ClipReference]
+    ) -> list[ClipReward]:
+        """The rewards of clips whose frames were foreseen, with gradients to their embeddings and to the video."""
+        zeros = [torch.cat([faces.embeddings for faces in clip])[:0].sum() for clip in seen]
+        faces = [
+            self._identity.result_of(clip, reference.reward, zero)
+            for clip, reference, zero in zip(seen, references, zeros, strict=True)
+        ]
+        return self._mixture.combine(video, faces, [reference.clip for reference in references])
+
+    def pull_back(self, frames: Tensor, index: Tensor, landmarks: Tensor, gradient: Tensor) -> Tensor:
+        """d loss / d pixels [n, 3, H, W] of frames [n, 3, H, W], from d loss / d embedding [M, D] of the faces with
+        landmarks [M, 5, 2] in frames[index]."""
+        return self._observer.pull_back(frames, index, landmarks, gradient)
+
     def measure(self, video: Tensor, references: Sequence[ClipReference]) -> list[Measurement]:
         """Everything measured on each video of a batch [B, 3, T, H, W]; pixels beyond [-1, 1] are clamped."""
         video = video.to(self._device).clamp(-1, 1)

@@ -49,13 +49,23 @@ class Mixture:
         """Whether the whole reward is the face similarity as it is."""
         return self.weights == {FACE_SIMILARITY: 1.0}
 
+    @property
+    def looks_at_videos(self) -> bool:
+        """Whether anything but the faces is looked at."""
+        return bool(self._own)
+
     def combine(
-        self, video: Tensor, faces: Sequence[RewardResult], clips: Sequence[RewardedClip | None]
+        self, video: Tensor | None, faces: Sequence[RewardResult], clips: Sequence[RewardedClip | None]
     ) -> list[ClipReward]:
-        """The rewards of a batch [B, 3, T, H, W] whose faces were scored. Raises ConfigError."""
+        """The rewards of a batch [B, 3, T, H, W] whose faces were scored; the video is needed where it is looked at.
+
+        Raises ConfigError.
+        """
         known = [clip for clip in clips if clip is not None]
         given: dict[str, RewardValues] = {}
         for name, reward in self._own.items():
+            if video is None:
+                raise ValueError(f"the reward {name} looks at the video, but only its faces were given")
             given[name] = protocol.checked(name, reward.score(video, known), len(video))
         return [self._combined(place, result, given) for place, result in enumerate(faces)]
 

@@ -19,8 +19,9 @@ from rewardfl_app.rewards.pack import FacePack
 from rewardfl_app.rewards.pose import five_point_pose
 from rewardfl_app.rewards.recogniser import Recogniser
 
-# Faces that are cut out and embedded together where no gradient is kept: a crowd takes no more memory than a few.
+# Faces that are cut out and embedded together: a crowd takes no more memory than a few.
 _FACES_AT_ONCE = 64
+_WITH_GRADIENT_AT_ONCE = 8
 _SHARPNESS_SIZE = 112
 
 
@@ -85,14 +86,42 @@ class Observer:
         parts = self.embed(frames, *_flat(found)).split([len(faces) for faces in found])
         return [FrameFaces(faces, embeddings) for faces, embeddings in zip(found, parts, strict=True)]
 
-    def embed(self, frames: Tensor, index: Tensor, landmarks: Tensor) -> Tensor:
-        """Normalised embeddings [M, D] of the faces with landmarks [M, 5, 2] in frames[index], with gradients."""
+    @torch.no_grad()
+    def foresee(self, frames: Tensor) -> list[FrameFaces]:
+        """What `see` finds in frames [N, 3, H, W] whose gradient is taken later, with `pull_back`: no graph yet."""
+        found = self.detect(frames)
+        rows = zip(*(part.split(_FACES_AT_ONCE) for part in _flat(found)), strict=True)
+        embeddings = torch.cat([self.embed(frames, *row, smooth=True) for row in rows])
+        parts = embeddings.split([len(faces) for faces in found])
+        return [FrameFaces(faces, part) for faces, part in zip(found, parts, strict=True)]
+
+    def pull_back(self, frames: Tensor, index: Tensor, landmarks: Tensor, gradient: Tensor) -> Tensor:
+        """d loss / d pixels [N, 3, H, W] of frames [N, 3, H, W], from d loss / d embeddings [M, D] of these faces.
+
+        The graphs of a few faces exist at a time.
+        """
+        pixels = frames.detach().requires_grad_(True)
+        total = torch.zeros_like(pixels)
+        if not len(index):
+            return total
+        for row in zip(*(part.split(_WITH_GRADIENT_AT_ONCE) for part in (index, landmarks, gradient)), strict=True):
+            with torch.enable_grad():
+                embeddings = self.embed(pixels, row[0], row[1], smooth=True)
+                total += torch.autograd.grad(embeddings, pixels, row[2].to(embeddings))[0]
+        return total
+
+    def embed(self, frames: Tensor, index: Tensor, landmarks: Tensor, smooth: bool = False) -> Tensor:
+        """Normalised embeddings [M, D] of the faces with landmarks [M, 5, 2] in frames[index], with gradients.
+
+        `smooth`: of the values themselves, as always where a gradient is kept, not of their 256 levels.
+        """
         recogniser = self.pack.recogniser
         if self.settings.roll_compatible:
             return _normalised(roll.embed(recogniser, frames, index, landmarks))
         transforms = alignment.similarity_transforms(landmarks, recogniser.size)
         # What is only measured is measured as insightface sees it; what is differentiated stays smooth.
-        crops = alignment.crop(frames, index, transforms, recogniser.size, eight_bit=not frames.requires_grad)
+        eight_bit = not (smooth or frames.requires_grad)
+        crops = alignment.crop(frames, index, transforms, recogniser.size, eight_bit=eight_bit)
         return _normalised(_embed(recogniser, crops))
 
     @torch.no_grad()

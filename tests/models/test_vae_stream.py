@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import tiny_wan
 import torch
@@ -38,7 +40,7 @@ def test_chunks_are_the_frames_that_diffusers_decodes(
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("batch", "frames", "size"), [(1, 3, 1), (2, 8, 1), (1, 7, 2), (2, 6, 4)])
+@pytest.mark.parametrize(("batch", "frames", "size"), [(1, 3, 1), (2, 7, 1), (1, 6, 2), (2, 5, 4)])
 def test_the_gradient_is_that_of_one_graph(vae: AutoencoderKLWan, batch: int, frames: int, size: int) -> None:
     vae = vae.double()
     latents = torch.randn(batch, 16, frames, 4, 6, dtype=torch.float64, requires_grad=True)
@@ -72,11 +74,14 @@ def test_only_what_is_wanted_is_asked_for_and_the_rest_is_zero(vae: AutoencoderK
 def test_what_each_chunk_leaves_behind_is_kept_for_few_and_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     vae = tiny_wan.vae().eval().requires_grad_(False)
     latents = torch.randn(1, 16, 9, 4, 4)
-    calls: list[int] = []
+    calls: list[bool] = []
     real = vae_stream.decode_chunk
-    monkeypatch.setattr(
-        vae_stream, "decode_chunk", lambda *given: calls.append(torch.is_grad_enabled()) or real(*given)
-    )
+
+    def counted(*given: Any) -> Any:
+        calls.append(torch.is_grad_enabled())
+        return real(*given)
+
+    monkeypatch.setattr(vae_stream, "decode_chunk", counted)
     _, decode = streamed(vae, latents, 1)
     assert len(decode._kept) == 2
     decode.pull_back(lambda place, frames: torch.ones_like(frames), lambda place: True)
