@@ -25,7 +25,8 @@ def generate(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.mp4", help="Video to write.", show_default=False)],
     run: Annotated[str | None, typer.Option("--run", help="Run whose model is used: an id or a folder.")] = None,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", metavar="STEP|latest|base", help="Checkpoint of the run, or its base model.")
+        str,
+        typer.Option("--checkpoint", metavar="STEP|latest|best|base", help="Checkpoint of the run, or its base model."),
     ] = "latest",
     preset: Annotated[
         str | None, typer.Option("--preset", help="Untrained model of a preset, instead of a run.")

@@ -15,7 +15,7 @@ from rewardfl_app.cli.progress import evaluation_line
 from rewardfl_app.inference import pairs
 from rewardfl_app.inference.compare import build
 from rewardfl_app.inference.pairs import Side
-from rewardfl_app.runs import checkpoints, registry
+from rewardfl_app.runs import alarm, best, checkpoints, registry
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import plain, read_json
 from rewardfl_app.runs.metrics import current, is_evaluation, read_all
@@ -41,6 +41,10 @@ def status(
         typer.echo(f"next: {row['exit']['next_step']}")
     if row["evaluation"] is not None:
         typer.echo(evaluation_line(row["evaluation"]))
+    if row["alarm"] is not None:
+        typer.echo(f"alarm: {row['alarm']['sentence']}")
+    if row["best"] is not None:
+        typer.echo(f"best: step {row['best']['step']}. {row['best']['why']}")
     return 0
 
 
@@ -56,14 +60,15 @@ def runs(
     if not rows:
         typer.echo(f"no runs in {runs_dir.expanduser().absolute()}")
         return 0
-    lines = [("RUN", "STATE", "STEP", "REWARD", "JUDGE", "STARTED")]
+    lines = [("RUN", "STATE", "STEP", "REWARD", "JUDGE", "BEST", "ALARM", "STARTED")]
     for row in rows:
         measured = row["evaluation"] or {}
         started = datetime.fromtimestamp(row["created"]).strftime("%Y-%m-%d %H:%M") if row["created"] else ""
         progress = f"{row['step']}/{row['total']}"
-        lines.append(
-            (row["id"], row["state"], progress, _change(measured, "reward"), _change(measured, "judge"), started)
-        )
+        changes = [_change(measured, name) for name in ("reward", "judge")]
+        chosen = "-" if row["best"] is None else str(row["best"]["step"])
+        raised = "-" if row["alarm"] is None else f"since {row['alarm']['since']}"
+        lines.append((row["id"], row["state"], progress, *changes, chosen, raised, started))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -74,21 +79,28 @@ def compare(
     run: options.RunName,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write into.", show_default=False)],
     checkpoint: Annotated[
-        int | None,
-        typer.Option("--checkpoint", metavar="STEP", help="Step to compare [default: the last with samples]."),
+        str | None,
+        typer.Option(
+            "--checkpoint", metavar="STEP|latest|best", help="Step to compare [default: the last with samples]."
+        ),
     ] = None,
     against: Annotated[str, typer.Option("--against", metavar="base|RUN", help="What to compare with.")] = "base",
     runs_dir: options.RunsDir = options.DEFAULT_RUNS_DIR,
 ) -> int:
     """Write side_by_side.mp4, report.html and report.json: the evaluation videos before and after training."""
     found = registry.find(runs_dir, run)
-    after = _side(found, checkpoint)
+    after = _side(found, None if checkpoint is None else _step(found, checkpoint))
     before = _side(found, BASELINE_STEP) if against == "base" else _side(registry.find(runs_dir, against), None)
     made = build(before, after, out.expanduser().absolute())
     typer.echo(made.report["verdict"]["sentence"])
     for path in (made.page, made.video, made.json):
         typer.echo(str(path))
     return 0
+
+
+def _step(run: RunFolder, checkpoint: str) -> int:
+    """The step that --checkpoint names; that of a number may also have samples alone. Raises CheckpointError."""
+    return int(checkpoint) if checkpoint.isdecimal() else checkpoints.find(run, checkpoint).step
 
 
 def _side(run: RunFolder, step: int | None) -> Side:
@@ -110,6 +122,7 @@ def _describe(run: RunFolder) -> dict[str, Any]:
     """What `status` and `runs` tell about a run."""
     info = read_json(run.run_info) or {}
     evaluations = [record for record in current(read_all(run.metrics)) if is_evaluation(record)]
+    raised, chosen = alarm.current(evaluations), best.read(run)
     return {
         "id": run.id,
         "name": info.get("name") or run.id,
@@ -117,6 +130,8 @@ def _describe(run: RunFolder) -> dict[str, Any]:
         "created": info.get("created"),
         **asdict(supervisor.state(run)),
         "evaluation": evaluations[-1] if evaluations else None,
+        "alarm": None if raised is None else asdict(raised),
+        "best": None if chosen is None else asdict(chosen),
     }
 
 

@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("generate", "one video from an image"), ("evaluate", "the evaluation videos of a checkpoint")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--run", type=Path, required=True, help="run folder")
-        command.add_argument("--checkpoint", default="latest", help="base, latest or a step")
+        command.add_argument("--checkpoint", default="latest", help="base, latest, best or a step")
     generate = commands.choices["generate"]
     generate.add_argument("--image", type=Path, required=True)
     generate.add_argument("--prompt", required=True)

@@ -23,8 +23,9 @@ the reward gains or whose motion falls to 80%.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from rewardfl_app.runs.change import number
@@ -79,12 +80,16 @@ class Alarm:
 
 def gain(record: Record, name: str) -> Gain | None:
     """The change of a measure that an evaluation record tells; None where it or the base model was not measured."""
-    after, before = number(record.get(f"eval/{name}")), number(record.get(f"eval/{name}_baseline"))
+    after, before, value, low, high = (number(record.get(key)) for key in _keys(name))
     if after is None or before is None:
         return None
-    value = number(record.get(f"eval/{name}_gain"))
-    low, high = (number(record.get(f"eval/{name}_gain_{end}")) for end in ("low", "high"))
     return Gain(after - before if value is None else value, low, high, after / before if before > 0 else None)
+
+
+@cache
+def _keys(name: str) -> tuple[str, ...]:
+    """Mean, base model's mean, gain and its interval: a page asks for them at every tick."""
+    return tuple(f"eval/{name}{part}" for part in ("", "_baseline", "_gain", "_gain_low", "_gain_high"))
 
 
 def after_training(records: Iterable[Record]) -> list[Record]:
@@ -113,7 +118,11 @@ def history(records: Iterable[Record]) -> dict[int, Alarm | None]:
 
 def current(records: Iterable[Record]) -> Alarm | None:
     """The alarm at the last evaluation of a run; None when there is none."""
-    alarms = history(records)
+    return last(history(records))
+
+
+def last(alarms: Mapping[int, Alarm | None]) -> Alarm | None:
+    """The alarm at the last evaluation of a `history`."""
     return alarms[max(alarms)] if alarms else None
 
 

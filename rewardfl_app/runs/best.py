@@ -8,12 +8,12 @@ counts; of equal ones the earlier.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from rewardfl_app.runs import alarm
-from rewardfl_app.runs.alarm import MOTION_KEPT, Gain, Record
+from rewardfl_app.runs.alarm import MOTION_KEPT, Alarm, Gain, Record
 from rewardfl_app.runs.change import number
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
@@ -30,9 +30,12 @@ class Best:
     values: dict[str, float | None]
 
 
-def choose(records: Sequence[Record]) -> Best | None:
-    """The best evaluation of a run; None while there is none that the rule allows. Records in order of their steps."""
-    alarms = alarm.history(records)
+def choose(records: Sequence[Record], alarms: Mapping[int, Alarm | None] | None = None) -> Best | None:
+    """The best evaluation of a run; None while there is none that the rule allows. Records in order of their steps.
+
+    `alarms`: their `alarm.history`, where it is known.
+    """
+    alarms = alarm.history(records) if alarms is None else alarms
     chosen: Best | None = None
     rank = (False, 0.0)
     for record in alarm.after_training(records):

@@ -12,6 +12,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from rewardfl_app.runs import best
+from rewardfl_app.runs.alarm import MOTION_KEPT
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
@@ -93,11 +95,19 @@ def latest(folder: RunFolder) -> Checkpoint | None:
 
 
 def find(folder: RunFolder, step: int | str) -> Checkpoint:
-    """The complete checkpoint of a step (a number, or "latest").
+    """The complete checkpoint of a step (a number, "latest", or "best": the one that best.json names).
 
     Raises CheckpointError, naming those that there are.
     """
     checkpoints = list_checkpoints(folder)
+    if step == "best":
+        chosen = best.read(folder)
+        if chosen is None:
+            raise CheckpointError(
+                f"Run {folder.id} has no best checkpoint: at no evaluation was the identity up with at least "
+                f"{MOTION_KEPT:.0%} of the motion kept and no alarm. Name a step or `latest`."
+            )
+        step = chosen.step
     for checkpoint in reversed(checkpoints):
         if step == "latest" or str(step) == str(checkpoint.step):
             return checkpoint

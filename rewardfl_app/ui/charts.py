@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardfl_app.runs.alarm import MOTION_KEPT
 from rewardfl_app.runs.metrics import is_evaluation
 
 Record = dict[str, Any]
@@ -239,7 +240,9 @@ def build(columns: Columns, marks: Iterable[tuple[int, str]] = ()) -> list[dict[
                 role = "judge" if curve.role == "judge" else "before"
                 lines.append({"label": curve.baseline_label, "role": role, "y": significant(baseline)})
         if chart.key == "motion" and lines:
-            lines.append({"label": "90% of before", "role": "warn", "y": significant(0.9 * lines[0]["y"])})
+            lines.append(
+                {"label": f"{MOTION_KEPT:.0%} of before", "role": "warn", "y": significant(MOTION_KEPT * lines[0]["y"])}
+            )
         if series:
             charts.append(
                 {

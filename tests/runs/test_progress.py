@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardfl_app.runs import checkpoints, control, samples
+from rewardfl_app.runs import best, checkpoints, control, samples
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import write_json_atomic
 from rewardfl_app.runs.status import Status, read_status, write_status
@@ -65,6 +65,18 @@ def save(run: RunFolder, step: int, content: str = "weights") -> Path:
     (written / "engine").mkdir()
     (written / "engine" / "state.bin").write_text(content)
     return checkpoints.commit(run, step, written)
+
+
+def test_the_best_checkpoint_is_the_one_that_best_json_names(run: RunFolder) -> None:
+    save(run, 25)
+    save(run, 50)
+    with pytest.raises(checkpoints.CheckpointError, match=r"no best checkpoint: .* at least 95% of the motion"):
+        checkpoints.find(run, "best")
+    best.write(run, best.Best(25, "The judge is up.", {}))
+    assert checkpoints.find(run, "best").step == 25
+    best.write(run, best.Best(30, "The judge is up.", {}))
+    with pytest.raises(checkpoints.CheckpointError, match="complete checkpoint 30; complete are: 25, 50"):
+        checkpoints.find(run, "best")
 
 
 def test_only_committed_checkpoints_exist(run: RunFolder) -> None:

@@ -48,7 +48,7 @@ def test_reward_chart_shows_training_reward_judge_and_both_levels() -> None:
     assert [series["role"] for series in reward["series"]] == ["train", "after", "judge"]
     assert [(line["role"], line["y"]) for line in reward["lines"]] == [("before", 0.6), ("judge", 0.7)]
     assert reward["marks"] == [{"step": 1, "label": "checkpoint 1"}]
-    assert built["motion"]["lines"][-1] == {"label": "90% of before", "role": "warn", "y": 4.5}
+    assert built["motion"]["lines"][-1] == {"label": "95% of before", "role": "warn", "y": 4.75}
 
 
 def test_a_resumed_run_shows_its_second_account_of_a_step() -> None:

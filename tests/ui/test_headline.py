@@ -63,3 +63,14 @@ def test_noise_is_not_a_gain_and_a_loss_is_said() -> None:
 def test_an_earlier_step_can_be_asked_for() -> None:
     records = [BASE, _evaluation(10, 0.75, 0.78, 5.0), _evaluation(20, 0.9, 0.9, 5.0)]
     assert headline(records, step=10).reward.after == 0.75
+
+
+def test_the_best_step_is_named_when_it_is_an_earlier_one() -> None:
+    line = headline([BASE, _evaluation(10, 0.80, 0.85, 5.0), _evaluation(20, 0.81, 0.80, 5.0)])
+    assert line.sentence.endswith("The best step so far is 10.")
+    assert "best" not in headline([BASE, _evaluation(10, 0.80, 0.85, 5.0)]).sentence
+
+
+def test_less_motion_that_may_be_chance_is_no_warning_but_not_called_good() -> None:
+    line = headline([BASE, _evaluation(10, 0.80, 0.85, 4.7)])
+    assert (line.level, line.motion_level) == ("neutral", "warn") and "94%" in line.sentence

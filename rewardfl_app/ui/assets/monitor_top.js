@@ -41,7 +41,7 @@ function show() {
     el("div.tiles", {},
       tile(v, "Reward", "face similarity by the recogniser it trains on" + (v.num_samples ? ", " + v.num_samples + " fixed videos" : ""), "after", v.reward, "neutral", {quiet: v.level === "warn", digits: 3, unit: ""}),
       tile(v, "Judge", "face similarity by a recogniser it never trains on", "judge", v.judge, v.judge_level, {digits: 3, unit: ""}),
-      tile(v, "Motion", v.motion_level === "warn" ? "under 90%: the face may be freezing" : "how far the face moves, in % of its size", "motion", v.motion, v.motion_level, {digits: 2, unit: " %", ratio: true})),
+      tile(v, "Motion", v.motion_level === "warn" ? "under 95%: the face may be freezing" : "how far the face moves, in % of its size", "motion", v.motion, v.motion_level, {digits: 2, unit: " %", ratio: true})),
     v.notice ? el("div.notice", {role: "status"}, el("p", {}, v.notice)) : null,
     v.receipts.length && !bad ? el("ul.receipts", {"aria-label": "Receipts"}, v.receipts.map(text => el("li", {}, text))) : null);
 }
