@@ -41,8 +41,13 @@ class FaceGradients:
     def where(self, chosen: Tensor) -> FaceGradients:
         """The faces for which `chosen` [M] is true."""
         rows = chosen.nonzero()[:, 0]
-        parts = (part[rows] for part in (self.frames, self.people, self.boxes, self.landmarks))
-        return FaceGradients(*parts, self.gradients[rows.to(self.gradients.device)])
+        return FaceGradients(
+            self.frames[rows],
+            self.people[rows],
+            self.boxes[rows],
+            self.landmarks[rows],
+            self.gradients[rows.to(self.gradients.device)],
+        )
 
     def every(self, stride: int, offset: int) -> FaceGradients:
         """Those of every stride-th frame from `offset` on, `stride` times as strong: over all offsets the mean is all

@@ -139,7 +139,7 @@ class RewardGradient:
             found = _gradients(losses, leaves if video is None else [*leaves, video])
         faces = [
             FaceGradients.of(clip, torch.zeros_like(leaf) if gradient is None else gradient, result.faces.faces)
-            for clip, leaf, gradient, result in zip(seen, leaves, found, results, strict=False)
+            for clip, leaf, gradient, result in zip(seen, leaves, found[: len(seen)], results, strict=True)
         ]
         return results, losses, faces, found[-1] if video is not None else None
 

@@ -90,8 +90,9 @@ class Observer:
     def foresee(self, frames: Tensor) -> list[FrameFaces]:
         """What `see` finds in frames [N, 3, H, W] whose gradient is taken later, with `pull_back`: no graph yet."""
         found = self.detect(frames)
-        rows = zip(*(part.split(_FACES_AT_ONCE) for part in _flat(found)), strict=True)
-        embeddings = torch.cat([self.embed(frames, *row, smooth=True) for row in rows])
+        index, landmarks = _flat(found)
+        rows = zip(index.split(_FACES_AT_ONCE), landmarks.split(_FACES_AT_ONCE), strict=True)
+        embeddings = torch.cat([self.embed(frames, at, points, smooth=True) for at, points in rows])
         parts = embeddings.split([len(faces) for faces in found])
         return [FrameFaces(faces, part) for faces, part in zip(found, parts, strict=True)]
 
