@@ -198,9 +198,9 @@ class Engine:
         optimizer = self._engine.optimizer
         optimizer.zero_grad()
         if self.zero_stage in (1, 2):
-            # ZeRO keeps the reduced gradients elsewhere, and adds to them otherwise
+            # ZeRO keeps the reduced gradients elsewhere, and adds to them otherwise. Others hold the same dict.
             optimizer.micro_step_id = -1
-            optimizer.averaged_gradients = dict.fromkeys(optimizer.averaged_gradients)
+            optimizer.averaged_gradients.update(dict.fromkeys(optimizer.averaged_gradients))
 
     @contextmanager
     def gathered(self, base: bool = False) -> Iterator[None]:
