@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from rewardfl_app.config import paths, schedule
+from rewardfl_app.config import learning_rates, paths, schedule
 from rewardfl_app.config.problems import Problem, suggestion
 from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, FACE_SIMILARITY, Config, Expert
 
@@ -325,4 +325,5 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     (("sampling.prefix_seeds", "model.trainable_models", "sampling.final_timestep"), prefix),
     (("sampling.decode_region", "reward.rewards"), region),
     (("reward.kl_target", "reward.kl_weight"), kl_target),
+    (("train.lr_scheduler_type", "train.lr_scheduler_kwargs"), learning_rates.options),
 ]

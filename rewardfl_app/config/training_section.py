@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rewardfl_app.config.section import Names, Section
+from rewardfl_app.config.section import Names, Section, Weights
 from rewardfl_app.config.section import field as _field
 
 
@@ -38,15 +38,40 @@ class TrainConfig(Section):
     learning_rate: float = _field(
         2.5e-6, "Learning rate of AdamW after the warm-up, above 0.", level="basic", applies="resume", gt=0.0
     )
-    lr_scheduler_type: Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"] = _field(
+    lr_scheduler_type: Literal[
+        "constant",
+        "constant_with_warmup",
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "polynomial",
+        "inverse_sqrt",
+        "cosine_with_min_lr",
+        "cosine_warmup_with_min_lr",
+        "warmup_stable_decay",
+    ] = _field(
         "constant",
         "Course of the learning rate, by Hugging Face's names. `constant` has no warm-up; all others rise over "
-        "warmup_steps first.",
+        "warmup_steps first. reduce_lr_on_plateau and greedy are not there: they follow a measured value, not the "
+        "number of updates, and the reward must not steer its own learning rate.",
         applies="resume",
     )
-    per_device_train_batch_size: int = _field(1, "Videos per device that are sampled and scored together.", ge=1)
+    lr_scheduler_kwargs: Weights = _field(
+        "",
+        "Numbers of the learning rate's course, as `name=value` with commas between, by Hugging Face's names: "
+        "num_cycles, power, lr_end, timescale, min_lr or min_lr_rate, warmup_lr_rate, num_decay_steps, "
+        "num_stable_steps, min_lr_ratio. cosine_with_min_lr needs `min_lr_rate=0.1` or a min_lr, warmup_stable_decay "
+        "needs num_decay_steps.",
+        applies="resume",
+    )
+    per_device_train_batch_size: int = _field(
+        1, "Videos per device that are sampled and scored together.", applies="resume", ge=1
+    )
     gradient_accumulation_steps: int = _field(
-        1, "Batches whose gradients are added up before one update: more videos per update without more memory.", ge=1
+        1,
+        "Batches whose gradients are added up before one update: more videos per update without more memory.",
+        applies="resume",
+        ge=1,
     )
     train_batch_size: int = _field(
         8,
@@ -61,7 +86,7 @@ class TrainConfig(Section):
         applies="resume",
         ge=0,
     )
-    weight_decay: float = _field(0.0, "Weight decay of AdamW on the LoRA weights.", applies="resume", ge=0.0)
+    weight_decay: float = _field(0.0, "Weight decay of AdamW on the trained weights.", applies="resume", ge=0.0)
     num_train_epochs: int = _field(
         1,
         "Optimisation rounds per batch of samples: how many updates are made for the same prompts and noise.",
@@ -124,20 +149,33 @@ class DeepSpeedConfig(Section):
     zero_stage: int = _field(
         2,
         "DeepSpeed ZeRO stage: 0 nothing is divided among the devices, 1 optimizer state, 2 also gradients, 3 also the "
-        "weights of the networks that train.",
+        "weights of the networks that train. A checkpoint can be continued with another stage.",
+        applies="resume",
         ge=0,
         le=3,
     )
     offload_optimizer: bool = _field(
-        True, "Keep the optimizer state in CPU memory; needs zero_stage 1, 2 or 3 and saves GPU memory."
+        True,
+        "Keep the optimizer state in CPU memory; needs zero_stage 1, 2 or 3 and saves GPU memory.",
+        applies="resume",
     )
-    num_processes: int = _field(1, "Number of training processes, one per GPU (or 1 on a CPU).", level="basic", ge=1)
+    num_processes: int = _field(
+        1,
+        "Number of training processes, one per GPU (or 1 on a CPU). A checkpoint can be continued by another number of "
+        "them, as long as train_batch_size stays the same.",
+        level="basic",
+        applies="resume",
+        ge=1,
+    )
     offload_parameters: bool = _field(
-        False, "Keep the divided weights in CPU memory between their uses; needs zero_stage 3."
+        False,
+        "Keep the divided weights in CPU memory between their uses; needs zero_stage 3.",
+        applies="resume",
     )
     hostfile: str | None = _field(
         None,
         "Machines to train on, one `host slots=N` per line, as the DeepSpeed launcher reads it; num_processes is then "
         "the sum of the slots. Empty: this machine alone.",
+        applies="resume",
         path="file",
     )
