@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models", "rewards", "data"),
     ("rendering",),
     ("training", "inference", "pocket"),
+    ("bench",),
     ("supervisor",),
     ("ui", "notebook", "cli"),
     ("__main__",),

@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from rewardfl_app.cli import check, data_check, generate, results, score, train
+from rewardfl_app.cli import bench, check, data_check, generate, results, score, train
 from rewardfl_app.cli.inference_child import InferenceError
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.data.errors import DataError
@@ -39,6 +39,7 @@ app.command()(results.compare)
 app.command()(generate.generate)
 app.command()(score.score)
 app.command("data-check")(data_check.data_check)
+app.command()(bench.bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

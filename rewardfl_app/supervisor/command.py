@@ -45,6 +45,11 @@ def inference_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "rewardfl_app.inference", *arguments]
 
 
+def bench_command(*arguments: str) -> list[str]:
+    """Argument list of the child process that measures the engine."""
+    return [sys.executable, "-m", "rewardfl_app.bench", *arguments]
+
+
 def package_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a child process that can import this package from any working directory."""
     env = dict(os.environ if base is None else base)

@@ -1,0 +1,62 @@
+"""`python -m rewardfl_app.bench memory|gradients|step --folder DIR`: the process that measures, a child of the command
+line. DIR holds config.yaml; report.json is written into it, and status.json meanwhile.
+
+Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+# Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+NAMES = ("memory", "gradients", "step")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures and writes what was found."""
+    parser = argparse.ArgumentParser(prog="python -m rewardfl_app.bench", description="Measure the engine.")
+    parser.add_argument("name", choices=(*NAMES, "case"))
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+
+    from rewardfl_app.bench.case import CaseFailed
+    from rewardfl_app.config.problems import ConfigError
+    from rewardfl_app.data.errors import DataError
+    from rewardfl_app.models.sources import WeightsError
+    from rewardfl_app.rewards.pack import PackError
+
+    try:
+        _measure(options.name, options.folder.absolute())
+    except (ConfigError, DataError, WeightsError, PackError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    except CaseFailed as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 1
+    return 0
+
+
+def _measure(name: str, folder: Path) -> None:
+    from rewardfl_app.bench import case, gradients, memory, step
+    from rewardfl_app.config import files
+    from rewardfl_app.runs.jsonfile import write_json_atomic
+
+    if name == "case":
+        case.run(folder)
+        return
+
+    def progress(message: str, done: int, total: int) -> None:
+        write_json_atomic(folder / "status.json", {"message": message, "done": done, "total": total})
+
+    measure = {"memory": memory.measure, "gradients": gradients.measure, "step": step.measure}[name]
+    write_json_atomic(folder / "report.json", measure(files.load(folder / "config.yaml"), progress).content())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""`bench`: memory, gradients and time of the engine beside the straightforward implementation."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rewardfl_app.cli import inference_child, options, output
+from rewardfl_app.config import files
+from rewardfl_app.config.problems import ConfigError, Problem, suggestion
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
+from rewardfl_app.supervisor import freeze, preflight, provenance
+from rewardfl_app.supervisor.command import bench_command
+
+NAMES = ("memory", "gradients", "step")
+_STDOUT = Path("-")
+
+
+def bench(
+    name: Annotated[str, typer.Argument(metavar="|".join(NAMES), help="What is measured.", show_default=False)],
+    config: options.ConfigFile = None,
+    preset: options.Preset = None,
+    overrides: options.Overrides = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE|-", help="Write every number as JSON; - prints it.")
+    ] = None,
+) -> int:
+    """Measure the engine: memory against gradient steps and frames, how exact each gradient is, the speed of a step."""
+    if name not in NAMES:
+        raise ConfigError([Problem("", f"There is no bench {name}{suggestion(name, NAMES)}")])
+    if json_file is not None and json_file != _STDOUT:
+        json_file = output.writable("--json", json_file)
+    built = options.build_config(config, preset, overrides)
+    with tempfile.TemporaryDirectory(prefix="rewardfl-bench-") as folder:
+        run = _frozen(built, Path(folder))
+        line = inference_child.ProgressLine(run.path / "status.json", "measured")
+        try:
+            inference_child.run(name, "--folder", str(run.path), while_running=line, command=bench_command)
+        finally:
+            line.clear()
+        report = read_json(run.path / "report.json") or {}
+    report["versions"] = provenance.versions()
+    report["git"] = provenance.git_revision(provenance.PACKAGE_ROOT)
+    report["config"] = files.to_mapping(built)
+    if json_file == _STDOUT:
+        typer.echo(json.dumps(plain(report), ensure_ascii=False, indent=1))
+        return 0
+    for text in _lines(report):
+        typer.echo(text)
+    if json_file is not None:
+        write_json_atomic(json_file, report)
+        typer.echo(str(json_file))
+    return 0
+
+
+def _frozen(built: Any, folder: Path) -> RunFolder:
+    """The configuration as a run has it, in a folder. Raises ConfigError with every problem."""
+    config = freeze.with_embedded_scorers(freeze.absolute_paths(built))
+    problems = preflight.problems(config)
+    if problems:
+        raise ConfigError(problems)
+    run = RunFolder(folder / "run")
+    os.makedirs(run.path)
+    config = freeze.with_embedded_data(config, folder)
+    files.dump(freeze.with_embedded_models(config, run), run.config)
+    return run
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    """The table, the marks and the notes as text."""
+    cells = [list(report["columns"]), *([_shown(cell) for cell in row] for row in report["rows"])]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(cells[0]))]
+    text_columns = {k for k in range(len(widths)) if report["rows"] and isinstance(report["rows"][0][k], str)}
+    lines = [
+        "  ".join(
+            cell.ljust(w) if k in text_columns else cell.rjust(w)
+            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+    lines.append("")
+    for mark in report["marks"]:
+        relation = "at most" if mark["at_most"] else "at least"
+        verdict = "reached" if mark["met"] else "MISSED"
+        lines.append(f"{verdict}: {mark['what']}: {_shown(mark['value'])} ({relation} {_shown(mark['limit'])})")
+    versions, machine = report["versions"], report["machine"]
+    lines += report["notes"]
+    lines.append(
+        f"torch {versions.get('torch')}, {machine['torch_threads']} threads, {machine['gpu'] or 'no GPU'}, "
+        f"{machine['system']}; peak memory of the measuring process {report['peak_rss_mb']:.0f} MB."
+    )
+    return lines
+
+
+def _shown(cell: float | int | str | None) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, str | int):
+        return str(cell)
+    if cell != 0 and abs(cell) < 1e-3:
+        return f"{cell:.1e}"
+    return f"{cell:.0f}" if abs(cell) >= 100 else f"{cell:.4g}"
