@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.supervisor import hostfile
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 TRAINER_VARIABLE = "REWARDFL_TRAINER"
 
 
-def train_command(run: RunFolder, num_processes: int, port: int | None = None) -> list[str]:
+def train_command(run: RunFolder, num_processes: int, port: int | None = None, hosts: Path | None = None) -> list[str]:
     """Argument list that trains `run`: the trainer itself for one process, DeepSpeed's launcher (meeting on `port`) for
-    more.
+    more, or for the machines of the hostfile `hosts`.
+
+    The launcher reaches other machines by ssh without a password; they need this environment and the run folder at the
+    same paths.
 
     The environment variable REWARDFL_TRAINER holds another command to run instead (the run folder is appended), which
     is how the tests put a small stand-in where the trainer is.
@@ -26,11 +30,16 @@ def train_command(run: RunFolder, num_processes: int, port: int | None = None) -
     stand_in = os.environ.get(TRAINER_VARIABLE)
     if stand_in:
         return [*shlex.split(stand_in), str(run.path)]
-    if num_processes == 1:
+    if num_processes == 1 and hosts is None:
         # DeepSpeed's launcher would import torch a second time only to start one process.
         return [sys.executable, "-u", "-m", "rewardfl_app.training", str(run.path)]
     launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.runner", "--no_local_rank"]
-    launcher += ["--num_accelerators", str(num_processes)]
+    if hosts is None:
+        launcher += ["--num_accelerators", str(num_processes)]
+    else:
+        launcher += ["--hostfile", str(hosts)]
+        if hostfile.is_here(hostfile.read(hosts)):
+            launcher += ["--no_ssh_check", "--master_addr", "127.0.0.1"]
     launcher += [] if port is None else ["--master_port", str(port)]
     return [*launcher, "--module", "rewardfl_app.training", str(run.path)]
 
@@ -62,9 +71,9 @@ def package_environment(base: Mapping[str, str] | None = None) -> dict[str, str]
     return env
 
 
-def train_environment(num_processes: int, port: int) -> dict[str, str]:
-    """The trainer's environment: for one process also what DeepSpeed's launcher would set, meeting on `port`."""
+def train_environment(num_processes: int, port: int, hosts: Path | None = None) -> dict[str, str]:
+    """The trainer's environment: where no launcher is needed also what it would set, meeting on `port`."""
     env = package_environment()
-    if num_processes == 1:
+    if num_processes == 1 and hosts is None:
         env.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     return env

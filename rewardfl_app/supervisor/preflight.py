@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rewardfl_app.config import validation
 from rewardfl_app.config.problems import Problem
-from rewardfl_app.config.schema import Config
+from rewardfl_app.config.schema import Config, DeepSpeedConfig
 from rewardfl_app.data import manifest
 from rewardfl_app.models import sources
-from rewardfl_app.supervisor import freeze
+from rewardfl_app.supervisor import freeze, hostfile
 
 _NUM_READERS = 8
 _LARGEST_HEADER_BYTES = 100 * 2**20  # the safetensors format's own limit
@@ -30,6 +30,8 @@ def problems(config: Config) -> list[Problem]:
     faulty = {problem.field for problem in found}
     if not faulty & {"model.model_paths", "model.model_id_with_origin_paths", "model.tokenizer_path"}:
         found += weight_problems(config)
+    if config.deepspeed.hostfile and "deepspeed.hostfile" not in faulty:
+        found += host_problems(config.deepspeed)
     tables = {
         "data.metadata_path": (config.data.metadata_path, None),
         "evaluation.metadata_path": (config.evaluation.metadata_path, config.evaluation.num_samples),
@@ -38,6 +40,22 @@ def problems(config: Config) -> list[Problem]:
         if path and field not in faulty:
             found += table_problems(field, Path(path), config.data.num_frames, num_rows)
     return found
+
+
+def host_problems(settings: DeepSpeedConfig) -> list[Problem]:
+    """A hostfile that the launcher would refuse, or whose slots are not the processes of the configuration."""
+    try:
+        hosts = hostfile.read(Path(settings.hostfile or ""))
+    except hostfile.HostfileError as error:
+        return [Problem("deepspeed.hostfile", str(error))]
+    slots = sum(hosts.values())
+    if slots == settings.num_processes:
+        return []
+    message = (
+        f"num_processes is {settings.num_processes}, but the slots in {settings.hostfile} add up to {slots}: set "
+        f"num_processes to {slots} (and train_batch_size to match), or change the slots."
+    )
+    return [Problem("deepspeed.num_processes", message)]
 
 
 def weight_problems(config: Config) -> list[Problem]:

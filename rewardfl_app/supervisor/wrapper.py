@@ -69,16 +69,16 @@ def run(folder: RunFolder, stages: StopStages | None = None) -> exit_report.Exit
     _name_itself(folder)
     kills_before = _out_of_memory_kills()
     log_start = folder.log.stat().st_size if folder.log.exists() else 0
-    num_processes = _num_processes(folder)
+    num_processes, hosts = _processes(folder)
     port = process.free_port()
     child = subprocess.Popen(
-        train_command(folder, num_processes, port),
+        train_command(folder, num_processes, port, hosts),
         stdin=subprocess.DEVNULL,
         cwd=folder.path,
-        env=train_environment(num_processes, port),
+        env=train_environment(num_processes, port, hosts),
         process_group=0,
     )
-    patience = stages or (StopStages() if num_processes == 1 else LAUNCHER_STAGES)
+    patience = stages or (StopStages() if num_processes == 1 and hosts is None else LAUNCHER_STAGES)
     ended_by_wrapper = _wait(folder, child, signals, patience)
     # A trainer that crashed may leave children behind, which would hold memory and the GPU.
     _kill_rest(child.pid)
@@ -138,10 +138,11 @@ def _name_itself(folder: RunFolder) -> None:
         )
 
 
-def _num_processes(folder: RunFolder) -> int:
-    """deepspeed.num_processes of the frozen configuration."""
-    frozen = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    return int(frozen["deepspeed"]["num_processes"])
+def _processes(folder: RunFolder) -> tuple[int, Path | None]:
+    """deepspeed.num_processes and hostfile of the frozen configuration."""
+    frozen = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["deepspeed"]
+    hosts = frozen.get("hostfile")
+    return int(frozen["num_processes"]), Path(hosts) if hosts else None
 
 
 def _stop_asked(folder: RunFolder) -> str | None:

@@ -79,3 +79,17 @@ def test_a_shard_that_the_index_names_must_be_there(settings: dict[str, Any], tm
     assert field == "model.model_paths" and "part-2.safetensors" in message
     fake_runs.write_safetensors(folder / "part-2.safetensors")
     assert told(settings) == []
+
+
+def test_the_slots_of_a_hostfile_are_the_processes(settings: dict[str, Any], tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("worker-0 slots=1\nworker-1 slots=1\n")
+    settings["deepspeed"] = {"hostfile": str(hosts)}
+    [(field, message)] = told(settings)
+    assert field == "deepspeed.num_processes" and "add up to 2: set num_processes to 2" in message
+    settings["deepspeed"]["num_processes"] = 2
+    settings["train"] = {"train_batch_size": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
+    assert told(settings) == []
+    hosts.write_text("worker-0\n")
+    [(field, message)] = told(settings)
+    assert field == "deepspeed.hostfile" and "line 1" in message
