@@ -1,0 +1,154 @@
+"""The caches through the real trainer: nothing is computed twice, and no result depends on what was kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from brightness_trainer import BrightnessScorer
+from safetensors.torch import load_file
+
+from rewardfl_app.models import conditioning, wan
+from rewardfl_app.rendering import evaluation_set
+from rewardfl_app.rendering.scoring import Scorer
+from rewardfl_app.runs import checkpoints, metrics
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.training.__main__ import main
+from rewardfl_app.training.step import TrainingStep
+
+MakeRun = Callable[..., RunFolder]
+CLOCKS = {"time", "step_seconds", "peak_memory_gb"}
+SHORT: dict[str, Any] = {
+    "train": {"max_steps": 2},
+    "evaluation": {"eval_steps": 2, "num_samples": 2},
+}
+KEPT: dict[str, Any] = {
+    **SHORT,
+    "sampling": {"num_inference_steps": 4, "mid_timestep": 2, "final_timestep": 3, "prefix_seeds": 2},
+}
+FROZEN = {"high_noise", "text_encoder", "vae_encoder"}
+
+
+@pytest.fixture(autouse=True)
+def brightness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scorer, "load", lambda reward, device="cpu": BrightnessScorer())
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, frozenset[str]]]:
+    """Which networks are in memory at every update and at every rendering."""
+    found: list[tuple[str, frozenset[str]]] = []
+    models: list[wan.WanModel] = []
+    load, update, render = wan.load, TrainingStep.update, evaluation_set.render
+
+    def loading(*arguments: Any) -> wan.WanModel:
+        models.append(load(*arguments))
+        return models[-1]
+
+    def updating(self: TrainingStep, *arguments: Any) -> Any:
+        values = update(self, *arguments)
+        found.append(("update", models[-1].resident))
+        return values
+
+    def rendering(*arguments: Any, **named: Any) -> Any:
+        frames = render(*arguments, **named)
+        found.append(("evaluation", models[-1].resident))
+        return frames
+
+    monkeypatch.setattr(wan, "load", loading)
+    monkeypatch.setattr(TrainingStep, "update", updating)
+    monkeypatch.setattr(evaluation_set, "render", rendering)
+    return found
+
+
+def train(run: RunFolder) -> int:
+    return main([str(run.path)])
+
+
+def curve(run: RunFolder) -> list[dict[str, Any]]:
+    return [{k: v for k, v in r.items() if k not in CLOCKS} for r in metrics.read_all(run.metrics)]
+
+
+def weights_of(run: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(checkpoints.find(run, "latest").path / "low_noise.safetensors")
+
+
+def assert_same(one: RunFolder, two: RunFolder) -> None:
+    assert curve(one) == curve(two)
+    first, second = weights_of(one), weights_of(two)
+    assert set(first) == set(second) and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_cold_warm_and_off_are_bit_equal_and_the_frozen_networks_are_gone(
+    make_run: MakeRun, seen: list[tuple[str, frozenset[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = make_run("off", **KEPT, data={"cache_gb": 0.0})
+    assert train(off) == 0
+    assert any(networks & FROZEN for _, networks in seen), "without a cache they are needed all the time"
+    seen.clear()
+
+    cold = make_run("cold", **KEPT)
+    assert train(cold) == 0
+    assert {what for what, _ in seen} == {"update", "evaluation"}
+    assert not any(networks & FROZEN for _, networks in seen)
+    seen.clear()
+
+    for name in ("encode_prompts", "encode_condition"):
+        monkeypatch.setattr(conditioning, name, lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(wan, "load_text_encoder", lambda *_: pytest.fail("read again"))
+    warm = make_run("warm", **KEPT)
+    assert train(warm) == 0
+    assert not any(networks & FROZEN for _, networks in seen)
+    assert_same(off, cold)
+    assert_same(cold, warm)
+
+
+def test_fresh_noise_is_the_same_with_and_without_the_cache(make_run: MakeRun) -> None:
+    off, cold, warm = (
+        make_run("off", **SHORT, data={"cache_gb": 0.0}),
+        make_run("cold", **SHORT),
+        make_run("warm", **SHORT),
+    )
+    assert train(off) == train(cold) == train(warm) == 0
+    assert_same(off, cold)
+    assert_same(cold, warm)
+
+
+def test_with_the_anchor_and_rounds(make_run: MakeRun, seen: list[tuple[str, frozenset[str]]]) -> None:
+    changes = {**KEPT, "reward": {"anchor_weight": 0.1}, "train": {"num_train_epochs": 2, "max_steps": 3}}
+    off, kept = make_run("off", **changes, data={"cache_gb": 0.0}), make_run("kept", **changes)
+    assert train(off) == 0
+    seen.clear()
+    assert train(kept) == 0
+    assert seen and not any(networks & FROZEN for _, networks in seen)
+    assert_same(off, kept)
+
+
+def test_a_cache_that_is_lost_on_the_way_costs_only_time(
+    make_run: MakeRun, seen: list[tuple[str, frozenset[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, lost = make_run("plain", **KEPT), make_run("lost", **KEPT)
+    assert train(plain) == 0
+    update = TrainingStep.update
+
+    def losing(self: TrainingStep, *arguments: Any) -> Any:
+        shutil.rmtree(Path(lost.path.parent) / ".cache", ignore_errors=True)
+        return update(self, *arguments)
+
+    monkeypatch.setattr(TrainingStep, "update", losing)
+    seen.clear()
+    assert train(lost) == 0
+    assert_same(plain, lost)
+    assert not any(networks & FROZEN for _, networks in seen), "what is read for a lost clip is let go again"
+
+
+def test_a_cache_that_is_too_small_is_one_sentence(make_run: MakeRun) -> None:
+    run = make_run("small", **KEPT, data={"cache_gb": 1e-6})
+    assert train(run) == 2
+    failure = read_json(run.failure) or {}
+    assert "data.cache_gb" in failure["sentence"] and "prefix_seeds" in failure["sentence"]
