@@ -32,6 +32,7 @@ def generate(session: Session, image_path: Path, prompt: str, seed: int, out: Pa
     model = session.model
     condition = conditioning.encode_condition(model.vae, first[None].to(model.device), data.num_frames)[0]
     text = conditioning.encode_prompts(model, [prompt])[0]
+    model.release("text_encoder", "vae_encoder")  # room for the experts
     size = (data.num_frames, height, width)
     clip = EncodedClip(1, image_path.stem, prompt, text, condition, clean=None, reference=None, size=size)
     noise = evaluation_noise(seed, 0, clip.latent_shape)

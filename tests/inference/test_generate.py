@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,27 @@ def test_seeds_and_checkpoints_decide_the_video(run: RunFolder, image: Path, tmp
     assert not np.array_equal(clips["base"], clips["tuned"])
 
 
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[wan.WanModel]:
+    """The models that are loaded from now on."""
+    models: list[wan.WanModel] = []
+    load = wan.load
+
+    def loading(*arguments: Any) -> wan.WanModel:
+        models.append(load(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(wan, "load", loading)
+    return models
+
+
+def test_what_encodes_the_inputs_makes_room(
+    run: RunFolder, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = watched(monkeypatch)
+    assert generate(run, image, tmp_path / "a.mp4", "--checkpoint", "base") == 0
+    assert models[0].resident == {"high_noise", "low_noise", "vae"}
+
+
 def test_bad_input_is_one_line(run: RunFolder, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate(run, image, tmp_path / "a.mp4", "--checkpoint", "7") == 2
     assert "no complete checkpoint '7'" in capsys.readouterr().err
@@ -84,8 +106,10 @@ def test_bad_input_is_one_line(run: RunFolder, image: Path, tmp_path: Path, caps
 
 def test_evaluate_writes_the_samples_of_a_checkpoint(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scorer, "load", lambda reward, device="cpu": BrightnessScorer())
+    models = watched(monkeypatch)
     assert main(["evaluate", "--run", str(run.path), "--checkpoint", "latest"]) == 0
     assert main(["evaluate", "--run", str(run.path), "--checkpoint", "base"]) == 0
+    assert models[1].resident == {"low_noise", "vae"}, "the rest was kept by the first"
     found = samples.list_samples(run)
     assert {step: len(each) for step, each in found.items()} == {0: 3, 5: 3}
     rewards = [[sample.load_faces()["reward"] for sample in found[step]] for step in (0, 5)]
