@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from importlib import metadata
@@ -11,6 +10,7 @@ from typing import Any
 
 from rewardfl_app.config.schema import Config
 from rewardfl_app.models import sources
+from rewardfl_app.runs import content
 from rewardfl_app.supervisor.command import PACKAGE_ROOT
 
 PACKAGES = (
@@ -18,8 +18,6 @@ PACKAGES = (
     "onnxruntime-gpu", "peft", "pillow", "pydantic", "rewardfl-app", "safetensors", "tokenizers", "torch",
     "transformers",
 )  # fmt: skip
-# Larger files are told apart by size and time of change; hashing 14 billion parameters would take minutes.
-HASHED_BELOW_BYTES = 64 * 2**20
 _WEIGHT_SUFFIXES = frozenset({".safetensors", ".onnx", ".bin", ".pth", ".pt", ".gguf", ".json", ".model"})
 _GIT_SECONDS = 5.0
 
@@ -85,11 +83,9 @@ def weight_files(config: Config) -> list[Path]:
 def fingerprint(path: Path) -> dict[str, Any]:
     """{path, bytes, sha256} of a file; for a large one {path, bytes, modified} with Unix time."""
     state = path.stat()
-    if state.st_size >= HASHED_BELOW_BYTES:
+    if state.st_size >= content.WHOLE_BELOW_BYTES:  # hashing 14 billion parameters would take minutes
         return {"path": str(path), "bytes": state.st_size, "modified": state.st_mtime}
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path), "bytes": state.st_size, "sha256": digest}
+    return {"path": str(path), "bytes": state.st_size, "sha256": content.file_digest(path)}
 
 
 def _git(folder: Path, *arguments: str) -> str:

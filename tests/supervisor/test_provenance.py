@@ -9,6 +9,7 @@ from pathlib import Path
 import fake_runs
 import pytest
 
+from rewardfl_app.runs import content
 from rewardfl_app.supervisor import provenance
 
 
@@ -19,7 +20,7 @@ def test_small_files_are_hashed_and_large_ones_told_by_size_and_time(
     file.write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
     assert provenance.fingerprint(file) == {"path": str(file), "bytes": 7, "sha256": digest}
-    monkeypatch.setattr(provenance, "HASHED_BELOW_BYTES", 7)
+    monkeypatch.setattr(content, "WHOLE_BELOW_BYTES", 7)
     assert provenance.fingerprint(file) == {"path": str(file), "bytes": 7, "modified": file.stat().st_mtime}
 
 
