@@ -211,10 +211,13 @@ class Engine:
             return
         import deepspeed
 
-        networks = [
-            (adaptation.networks[-1] if base else adaptation.expert) for adaptation in self.adaptations.values()
-        ]
-        weights = [weight for network in networks for weight in network.parameters()]
+        weights = []
+        for adaptation in self.adaptations.values():
+            network = adaptation.networks[-1] if base else adaptation.expert
+            weights += list(network.parameters())
+            if network is not adaptation.expert:
+                # The expert is still what is called: its own hook looks at its own weights, not at those of its blocks.
+                weights += list(adaptation.expert.parameters(recurse=False))
         with deepspeed.zero.GatheredParameters(weights):
             # The networks' own hooks would give the weights up again after their first use.
             for weight in weights:
