@@ -43,13 +43,14 @@ class _Chunk:
         self._given = iter(caches or ())
 
     def convolve(self, conv: WanCausalConv3d, x: Tensor) -> Tensor:
-        seen = x if self.is_start else vae_sequence.fast_layout(torch.cat([next(self._given), x], dim=2))
-        short = max(_SEEN - seen.shape[2], 0)
+        cache = None if self.is_start else next(self._given)
+        last = x if cache is None or x.shape[2] >= _SEEN else torch.cat([cache, x], dim=2)
+        short = max(_SEEN - last.shape[2], 0)
         # A copy: a slice would keep the whole input alive.
-        self.left.append(F.pad(seen[:, :, -_SEEN:], (0, 0, 0, 0, short, 0)) if short else seen[:, :, -_SEEN:].clone())
+        self.left.append(F.pad(last, (0, 0, 0, 0, short, 0)) if short else last[:, :, -_SEEN:].clone())
         if not x.shape[2]:
             return x
-        return conv(x) if self.is_start else conv(seen[:, :, _SEEN:], seen[:, :, :_SEEN])
+        return conv(x) if cache is None else conv(x, cache)
 
 
 def decode_chunk(vae: AutoencoderKLWan, latents: Tensor, caches: Caches | None) -> tuple[Tensor, Caches]:

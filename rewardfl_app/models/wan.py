@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT
 
 from rewardfl_app.config.schema import Expert
 from rewardfl_app.models import original_format, weights
+from rewardfl_app.models.activation_offload import OffloadedCheckpoint
 from rewardfl_app.models.sources import ModelSources, Source, WeightsError, resolve
 from rewardfl_app.runs import content
 
@@ -305,12 +306,11 @@ def _inferred(source: Source, infer: Any) -> dict[str, Any]:
 def _checkpointing(expert: WanTransformer3DModel, model: ModelConfig, device: torch.device) -> None:
     if not model.use_gradient_checkpointing:
         return
-    offload = model.use_gradient_checkpointing_offload and device.type != "cpu"
+    offloaded = OffloadedCheckpoint(expert.blocks) if model.use_gradient_checkpointing_offload else None
 
     def run(block: torch.nn.Module, *inputs: Any) -> Any:
-        if not offload:
-            return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
-        with torch.autograd.graph.save_on_cpu(pin_memory=True):
-            return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
+        if offloaded is not None and device.type != "cpu":  # there the host is where they are
+            return offloaded(block, *inputs)
+        return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
 
     expert.enable_gradient_checkpointing(run)
