@@ -18,6 +18,7 @@ from rewardfl_app.training.standing import Standing
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
+    from rewardfl_app.rendering.kept_baseline import KeptBaseline
     from rewardfl_app.runs.folder import RunFolder
     from rewardfl_app.training.engine import Ranks
     from rewardfl_app.training.reporting import Reporter
@@ -34,8 +35,12 @@ class Evaluation:
         ranks: Ranks,
         reporter: Reporter,
         config: Config,
+        kept: KeptBaseline | None = None,
     ) -> None:
-        """`weights(base)`: inside, the model that `videos` renders is the base model, or the one that is trained."""
+        """`weights(base)`: inside, the model that `videos` renders is the base model, or the one that is trained.
+
+        `kept`: where the base model's evaluation is taken from, and kept for other runs.
+        """
         self._weights = weights
         self._videos = videos
         self._run = run
@@ -44,6 +49,7 @@ class Evaluation:
         self._grid = Grid.of(config)
         self._every = config.evaluation.eval_steps
         self._last_step = config.train.max_steps
+        self._kept = kept
         self._standing = Standing(run, reporter)
         self._baseline: dict[str, VideoValues] | None = None
         self._done: int | None = None
@@ -66,6 +72,10 @@ class Evaluation:
         """Renders the base model, unless an earlier start of this run did; False if stop_now cut it short."""
         if self._ranks.from_first([int(self._ranks.is_first and self._take_up())])[0]:
             return True
+        if self._ranks.from_first([int(self._ranks.is_first and self._take_kept())])[0]:
+            message = "Took the base model's evaluation videos from an earlier run, which rendered the same."
+            self._reporter.event("baseline", message, num_samples=len(self._videos.names))
+            return True
         self._reporter.status("evaluating", "Rendering the base model for comparison.")
         values = self._render(BASELINE_STEP, base=True)
         if values is None:
@@ -74,7 +84,10 @@ class Evaluation:
         self._ranks.wait()
         self._baseline = values
         self._record(BASELINE_STEP, values)
-        self._reporter.event("baseline", "Rendered the base model's evaluation videos.", num_samples=self._count())
+        if self._kept is not None and self._ranks.is_first:
+            self._kept.keep(self._run)
+        message = "Rendered the base model's evaluation videos."
+        self._reporter.event("baseline", message, num_samples=len(self._videos.names))
         return True
 
     def run(self, step: int) -> bool:
@@ -118,6 +131,16 @@ class Evaluation:
             self._standing.add(step, record)
         best = self._standing.best_step
         self._best_step = self._ranks.from_first([-1 if best is None else best])[0]
+
+    def _take_kept(self) -> bool:
+        """Takes what another run has measured on the base model; False where there is none."""
+        if self._kept is None or not self._kept.take(self._run):
+            return False
+        self._baseline = video_values.read(self._run, BASELINE_STEP)
+        if self._baseline is None:
+            return False
+        self._standing.add(BASELINE_STEP, video_values.evaluation_record(self._baseline))
+        return True
 
     def _take_up(self) -> bool:
         """Goes on from what an earlier start of this run measured; False when it did not get that far."""

@@ -16,6 +16,7 @@ from rewardfl_app.data.errors import DataError
 from rewardfl_app.models import wan
 from rewardfl_app.rendering.clips import ClipEncoder
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
+from rewardfl_app.rendering.kept_baseline import KeptBaseline
 from rewardfl_app.rendering.prefixes import Prefixes
 from rewardfl_app.rendering.preparation import Wanted, prepare
 from rewardfl_app.rendering.scoring import Scorer
@@ -226,6 +227,8 @@ class Trainer:
             clips=evaluation_clips,
             prefixes=prefixes,
         )
+        size = self._ranks.size
+        kept = KeptBaseline.of(model, evaluation_data, config, store, videos.names, videos.measures, size)
         step = TrainingStep(model, scorer, prefixes, trained.engine, self._ranks, config, self.reporter.now)
         if config.reward.kl_target is not None and self._position.kl_weight is not None:
             step.kl_weight = self._position.kl_weight
@@ -234,7 +237,7 @@ class Trainer:
             weights=trained,
             step=step,
             source=source,
-            evaluation=Evaluation(trained.rendering, videos, run, self._ranks, self.reporter, config),
+            evaluation=Evaluation(trained.rendering, videos, run, self._ranks, self.reporter, config, kept),
         )
 
     def _evaluation_samples(self, num_rows: int) -> list[tuple[int, tuple[int, ...]]]:
