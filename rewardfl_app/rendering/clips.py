@@ -115,6 +115,12 @@ class ClipEncoder:
             return False
         return not self._records.has(part, position)
 
+    def has_reference(self, position: int) -> bool:
+        """Whether the reference of a clip is kept: its first frame shows a face then. Raises DataError naming the
+        row."""
+        records = self._records
+        return records is not None and records.is_on and records.has("reference", position)
+
     def prepare(self, parts: Sequence[Part], position: int) -> None:
         """Computes these parts of a clip where they are missing, for the store alone. Raises DataError naming the
         row."""

@@ -189,9 +189,6 @@ class Trainer:
         data, evaluation_data = _datasets(config)
         self.reporter.status("loading", "Loading the face models.")
         scorer = Scorer.load(config.reward, device)
-        self.reporter.status("loading", "Looking for a face in every first frame.")
-        self._check_faces(data, scorer)
-        self.reporter.status("loading", "Loading the video model.")
         model = wan.load(config.model, device)
         checkpoint = checkpoints.latest(run)
         store = Store.beside(run, config)
@@ -199,6 +196,8 @@ class Trainer:
         with_clean = config.reward.anchor_weight > 0
         clips = ClipEncoder.of(model, data, scorer, config, store, with_clean=with_clean)
         evaluation_clips = ClipEncoder.of(model, evaluation_data, scorer, config, store, with_clean=False)
+        self.reporter.status("loading", "Looking for a face in every first frame.")
+        self._check_faces(data, clips, scorer)
         order = Order(len(data), config.train.seed)
         source = SampleSource(clips, [row.index for row in data.rows], order, config, self._ranks)
         if config.sampling.prefix_seeds and store.is_on:
@@ -207,6 +206,7 @@ class Trainer:
             evaluating = self._evaluation_samples(len(evaluation_data))
             wanted = [Wanted(clips, training), Wanted(evaluation_clips, evaluating)]
             self._prepare(model, wanted, prefixes, store)
+        self.reporter.status("loading", "Loading the video model.")
         adaptations = weights.adapt(model, config)
         if checkpoint is not None:
             checkpointing.load_weights(checkpoint, adaptations)
@@ -257,13 +257,16 @@ class Trainer:
             error = met
         self._raise_together(error)
 
-    def _check_faces(self, data: ClipDataset, scorer: Scorer) -> None:
-        """Raises DataError naming every row (of those looked at) whose first frame shows no face; ranks share the
-        work."""
+    def _check_faces(self, data: ClipDataset, clips: ClipEncoder, scorer: Scorer) -> None:
+        """Raises DataError naming every row (of those looked at) whose first frame shows no face; ranks share the work.
+
+        A row whose reference is kept has shown one before.
+        """
         mine = range(min(len(data), ROWS_CHECKED_AT_START))[self._ranks.rank :: self._ranks.size]
         error: DataError | None = None
         try:
-            faceless = [data.rows[i].index for i in mine if not scorer.has_face(data.first_frame(i)[None])[0]]
+            unknown = [i for i in mine if not clips.has_reference(i)]
+            faceless = [data.rows[i].index for i in unknown if not scorer.has_face(data.first_frame(i)[None])[0]]
             if faceless:
                 listed = ", ".join(str(row) for row in faceless[:5]) + (" ..." if len(faceless) > 5 else "")
                 rows = f"Row {listed}" if len(faceless) == 1 else f"Rows {listed}"
