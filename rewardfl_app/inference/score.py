@@ -18,12 +18,13 @@ import torch
 from rewardfl_app.data.errors import DamagedVideo, DataError
 from rewardfl_app.data.image import Pixels
 from rewardfl_app.data.writer import VideoWriter
-from rewardfl_app.inference import freed_memory, heat_map
+from rewardfl_app.inference import heat_map
 from rewardfl_app.inference.clip_source import ClipSource, to_frames
 from rewardfl_app.inference.heat_map import HeatMap
 from rewardfl_app.inference.overlay import Overlay
 from rewardfl_app.inference.scoring_request import ScoringRequest, Status
 from rewardfl_app.inference.turned_video import TurnedVideo
+from rewardfl_app.models import freed_memory
 from rewardfl_app.rendering.crops import CropSheet
 from rewardfl_app.rendering.scoring import MEASURES, ClipReference, Measurement, Scorer
 from rewardfl_app.runs.jsonfile import write_json_atomic

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rewardfl_app.models import vae_sequence
+from rewardfl_app.models import freed_memory, vae_sequence
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
@@ -132,7 +132,9 @@ class ChunkedDecode:
             if chunk in keep and caches is not None:
                 self._kept[chunk] = caches
             frames, caches = decode_chunk(self._vae, self._part(chunk), caches)
+            self._give_back()
             yield self._place(chunk), frames
+            del frames
 
     def pull_back(self, gradient: FrameGradient, wanted: Callable[[range], bool]) -> Tensor:
         """See `Decode`; `gradient` is asked chunk by chunk, last first. Chunks after the last wanted one are not
@@ -161,6 +163,7 @@ class ChunkedDecode:
             del outputs, gradients
             adjoint[:, :, self._span(chunk)] = found[0]
             back = found[1:]
+            self._give_back()
         self._kept.clear()
         return adjoint
 
@@ -175,7 +178,12 @@ class ChunkedDecode:
             if at in keep and at > start and caches is not None:
                 self._kept[at] = caches
             caches = decode_chunk(self._vae, self._part(at), caches)[1]
+            self._give_back()
         return caches
+
+    def _give_back(self) -> None:
+        if self._latents.device.type == "cpu":  # an accelerator's allocator uses what is free again
+            freed_memory.give_back()
 
     def _spread(self, start: int, stop: int) -> range:
         """The chunks between two whose caches are worth keeping in the free slots, evenly spread."""
@@ -184,12 +192,13 @@ class ChunkedDecode:
         return range(start + gap, stop, gap) if free > 0 else range(0)
 
     def _span(self, chunk: int) -> slice:
-        return slice(chunk * self._size, (chunk + 1) * self._size)
+        # What is left over comes first: a clip of 4 n + 1 frames begins with a latent frame that stands for one.
+        stop = self._latents.shape[2] - (self._count - 1 - chunk) * self._size
+        return slice(max(stop - self._size, 0), stop)
 
     def _part(self, chunk: int) -> Tensor:
         return self._latents[:, :, self._span(chunk)].detach()
 
     def _place(self, chunk: int) -> range:
-        first = chunk * self._size
-        stop = min(first + self._size, self._latents.shape[2])
-        return range(max(4 * first - 3, 0), 4 * stop - 3)
+        span = self._span(chunk)
+        return range(max(4 * span.start - 3, 0), 4 * span.stop - 3)
