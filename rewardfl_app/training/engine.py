@@ -143,12 +143,6 @@ class Engine:
         if self._remaining == 0:
             self._reduce()
 
-    def backward_nothing(self) -> None:
-        """Takes the place of one announced backward pass of this rank, and adds nothing."""
-        if self.needs_every_pass:
-            raise RuntimeError("under ZeRO 3 all ranks must run the networks equally often")
-        self.backward(torch.stack([parameter.sum() * 0 for parameter in self.parameters]).sum())
-
     def gradient_norm(self) -> float:
         """The norm of the gradient averaged over the ranks, before clipping; not finite if the gradient is not.
 
