@@ -31,6 +31,7 @@ KEPT: dict[str, Any] = {
     **SHORT,
     "sampling": {"num_inference_steps": 4, "mid_timestep": 2, "final_timestep": 3, "prefix_seeds": 2},
 }
+CACHES = (("off", 0.0), ("cold", 20.0), ("warm", 20.0))
 FROZEN = {"high_noise", "text_encoder", "vae_encoder"}
 
 
@@ -108,13 +109,18 @@ def test_cold_warm_and_off_are_bit_equal_and_the_frozen_networks_are_gone(
     assert_same(cold, warm)
 
 
-def test_fresh_noise_is_the_same_with_and_without_the_cache(make_run: MakeRun) -> None:
-    off, cold, warm = (
-        make_run("off", **SHORT, data={"cache_gb": 0.0}),
-        make_run("cold", **SHORT),
-        make_run("warm", **SHORT),
+def test_fresh_noise_is_the_same_with_and_without_the_cache(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(
+        BrightnessScorer, "has_face", lambda self, frames: looked.append(len(frames)) or [True] * len(frames)
     )
-    assert train(off) == train(cold) == train(warm) == 0
+    off, cold, warm = (make_run(name, **SHORT, data={"cache_gb": gb}) for name, gb in CACHES)
+    assert train(off) == train(cold) == 0
+    assert len(looked) == 6 * 2
+    looked.clear()
+    assert train(warm) == 0
+    kept = len(list((warm.path.parent / ".cache" / "reference").iterdir()))
+    assert kept >= 4 and len(looked) == 6 - kept, "a row whose reference is kept has shown a face"
     assert_same(off, cold)
     assert_same(cold, warm)
 
