@@ -13,12 +13,25 @@ from typing import Any
 from rewardfl_app.inference.pairs import Pair
 from rewardfl_app.inference.report_charts import change_chart, interval_bar, similarity_chart
 from rewardfl_app.inference.side_by_side import write_pair
+from rewardfl_app.runs.change import mean
 
 # name, title, unit, digits, what it is
 TILES = (
     ("reward", "Reward", "", 3, "Cosine similarity of the face to the person, by the recogniser that was trained on"),
     ("judge", "Judge", "", 3, "The same by a second recogniser that was never trained on"),
     ("motion", "Motion", "%", 2, "How far the landmarks of the face travel, in percent of its size"),
+)
+# The same of what is not judged by itself: where one of these moves with the reward, the reward may have been bought.
+OTHERS = (
+    ("similarity_drift", "Drift", "", 3, "Similarity at the end of the video minus that at its begin"),
+    ("judge_drift", "Drift, judge", "", 3, "The same by the judge"),
+    ("frame_motion", "Motion of the picture", "%", 2, "Mean change from frame to frame, of black to white"),
+    ("first_frame_distance", "Distance to the first frame", "%", 2, "A frozen video has none"),
+    ("face_rate", "Frames with the face", "", 2, "Share of the frames"),
+    ("face_size", "Size of the face", " px", 1, "Root of the box's area"),
+    ("sharpness", "Sharpness", "", 1, "Variance of the Laplacian of the aligned face"),
+    ("yaw_spread", "Turning", "\u00b0", 1, "Standard deviation of the yaw"),
+    ("pitch_spread", "Nodding", "\u00b0", 1, "Standard deviation of the pitch"),
 )
 _TEMPLATE = Path(__file__).with_name("report_page.html")
 
@@ -43,6 +56,7 @@ def write_page(path: Path, report: dict[str, Any], pairs: Sequence[Pair]) -> Non
             _tile(report["mean"].get(name), title, unit, digits, note) for name, title, unit, digits, note in TILES
         ),
         charts="\n".join(_chart(report, name, title, unit, digits) for name, title, unit, digits, _ in TILES),
+        others=_others(report, pairs),
         samples="\n".join(_sample(row, pair) for row, pair in zip(report["samples"], pairs, strict=True)),
         method=escape(report["method"]),
         confidence=f"{report['confidence']:.0%}",
@@ -82,6 +96,31 @@ def _chart(report: dict[str, Any], name: str, title: str, unit: str, digits: int
         return ""
     picture = change_chart(rows, f"{title} of every sample before and after", digits)
     return f'<figure class="{name}"><figcaption>{title}{f", {unit}" if unit else ""}</figcaption>{picture}</figure>'
+
+
+def _others(report: dict[str, Any], pairs: Sequence[Pair]) -> str:
+    """The mean similarity by frame, and a table of the measures that have no tile."""
+    before = [_similarities(pair.before_faces) for pair in pairs]
+    after = [_similarities(pair.after_faces) for pair in pairs]
+    rows = []
+    for name, title, unit, digits, note in OTHERS:
+        change = report["mean"].get(name)
+        if change is None:
+            continue
+        low, high = change["low"], change["high"]
+        before_after = [f"{change[side]:.{digits}f}{unit}" for side in ("before", "after")]
+        spread = "" if low is None else f"{_signed(low, digits)} to {_signed(high, digits)}"
+        cells = (*before_after, _signed(change["delta"], digits), spread)
+        name_cell = f"<th>{title}<small>{escape(note)}</small></th>"
+        rows.append(f"<tr>{name_cell}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    head = "<thead><tr><th></th><th>before</th><th>after</th><th>change</th><th>95% interval</th></tr></thead>"
+    table = f"<div><table>{head}<tbody>{''.join(rows)}</tbody></table></div>" if rows else ""
+    return similarity_chart(_mean_curve(before), _mean_curve(after)) + table
+
+
+def _mean_curve(curves: Sequence[Sequence[float | None]]) -> list[float | None]:
+    frames = range(max(map(len, curves), default=0))
+    return [mean([curve[frame] for curve in curves if frame < len(curve)]) for frame in frames]
 
 
 def _sample(row: dict[str, Any], pair: Pair) -> str:

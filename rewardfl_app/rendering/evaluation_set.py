@@ -54,8 +54,8 @@ class EvaluationSet:
     ) -> None:
         """Encodes this process's share of the first evaluation.num_samples rows; `names` has the names of all.
 
-        `clips` and `prefixes`: those that keep what they compute. Raises DataError naming a row without a face or with a
-        bad file.
+        `clips` and `prefixes`: those that keep what they compute. Raises DataError naming a row without a face or
+        with a bad file.
         """
         self._model = model
         self._scorer = scorer

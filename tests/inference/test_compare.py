@@ -70,6 +70,18 @@ def test_the_files_hold_the_values_of_the_samples(tmp_path: Path) -> None:
     assert report["num_samples"] == 3
 
 
+def test_what_else_changed_is_told_where_it_was_measured(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for index, name in enumerate(("ada", "bo")):
+        add_sample(run, 0, name, 0.7, face_size=40.0 + index, first_frame_distance=3.0)
+        add_sample(run, 20, name, 0.8, face_size=50.0 + index, first_frame_distance=1.0)
+    made = compared(run, tmp_path / "out")
+    assert made.report["mean"]["face_size"]["delta"] == pytest.approx(10.0)
+    page = made.page.read_text()
+    assert "Size of the face" in page and "40.5 px" in page and "50.5 px" in page
+    assert "Distance to the first frame" in page and "Nodding" not in page
+
+
 def test_before_is_left_and_after_is_right(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     add_sample(run, 0, "ada", 0.7)
