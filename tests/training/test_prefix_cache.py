@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from brightness_trainer import BrightnessScorer
+from forked_trainers import ForkedTrainers, log_of
 from safetensors.torch import load_file
 
+from rewardfl_app.config import files
 from rewardfl_app.models import conditioning, wan
 from rewardfl_app.rendering import evaluation_set
 from rewardfl_app.rendering.scoring import Scorer
@@ -158,3 +160,17 @@ def test_a_cache_that_is_too_small_is_one_sentence(make_run: MakeRun) -> None:
     assert train(run) == 2
     failure = read_json(run.failure) or {}
     assert "data.cache_gb" in failure["sentence"] and "prefix_seeds" in failure["sentence"]
+
+
+def test_two_processes_share_it(make_run: MakeRun, forked_trainers: ForkedTrainers) -> None:
+    train = {"max_steps": 2, "per_device_train_batch_size": 1}
+    changes = {**KEPT, "train": train, "deepspeed": {"num_processes": 2}}
+    off = make_run("off", **changes, data={"cache_gb": 0.0})
+    cold, warm, small = make_run("cold", **changes), make_run("warm", **changes), make_run("small", **changes)
+    assert forked_trainers.train([off.path, cold.path, warm.path], ranks=2)["codes"] == [0, 0], log_of(off.path)
+    assert_same(off, cold)
+    assert_same(cold, warm)
+    tight = files.load(small.config)
+    files.dump(tight.model_copy(update={"data": tight.data.model_copy(update={"cache_gb": 1e-6})}), small.config)
+    assert all(forked_trainers.train([small.path], ranks=2)["codes"])
+    assert "data.cache_gb" in (read_json(small.failure) or {})["sentence"]
