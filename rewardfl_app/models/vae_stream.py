@@ -59,14 +59,15 @@ def decode_chunk(vae: AutoencoderKLWan, latents: Tensor, caches: Caches | None) 
     `caches`: what the chunk before left behind, None at the start of the clip, where n = 4 (t - 1) + 1; later n = 4 t.
     """
     raw = vae_sequence.denormalise(vae, latents).to(vae.dtype)
-    twice = vae_sequence.slow_alone(vae, raw, 4 * raw.shape[2], 8 * raw.shape[3])
+    frames = 4 * raw.shape[2] - (3 if caches is None else 0)
+    twice = vae_sequence.slow_alone(vae, raw, frames, 8 * raw.shape[3])
     if twice:
         raw = torch.cat([raw, raw])
         caches = None if caches is None else tuple(torch.cat([cache, cache]) for cache in caches)
     chunk = _Chunk(caches)
-    frames = vae_sequence.decode_raw(vae, raw, chunk)
+    video = vae_sequence.decode_raw(vae, raw, chunk)
     batch = latents.shape[0]
-    return vae_sequence.at_least_float32(frames[:batch]), tuple(cache[:batch] for cache in chunk.left)
+    return vae_sequence.at_least_float32(video[:batch]), tuple(cache[:batch] for cache in chunk.left)
 
 
 class Decode(Protocol):

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from rewardfl_app.config.schema import Config, RewardConfig, SamplingConfig
 from rewardfl_app.models import vae_sequence
+from rewardfl_app.rendering import face_windows
+from rewardfl_app.rendering.face_gradients import FaceGradients
 from rewardfl_app.rendering.reward_gradient import Pulled, RewardGradient
 from rewardfl_app.rendering.scoring import ClipReference, Scorer
 from rewardfl_app.rewards.alignment import TEMPLATE
@@ -227,3 +229,36 @@ def test_a_stride_does_not_thin_what_looks_at_whole_videos() -> None:
     for chunk in (None, 2):
         got = setting.gradient(chunk, stride=4).of(latents, references, loss, (0,))
         assert error(got.adjoint, want.adjoint) < 1e-5
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_region_that_holds_everything_gives_the_whole_gradient(chunk: int | None) -> None:
+    setting = Setting(people=2)
+    latents, references = setting.latents(1, None), setting.references(2)
+    want = plain(setting, latents, references)
+    got = setting.gradient(chunk, decode_region=True, decode_margin=50.0).of(latents, references, loss, (0,))
+    assert float(got.adjoint[1].abs().max()) == 0
+    assert error(got.adjoint, want.adjoint) < 1e-5
+    assert float(got.results[0].total) == pytest.approx(float(want.results[0].total.detach()), abs=1e-6)
+
+
+def test_a_region_leaves_the_rest_of_the_picture_alone() -> None:
+    setting = Setting()
+    latents, references = setting.latents(1), setting.references(1)
+    want = plain(setting, latents, references)
+    got = setting.gradient(None, decode_region=True, decode_margin=0.0).of(latents, references, loss, (0,))
+    (window,) = face_windows.around(_faces(setting, latents, references), 0.0, (4, 6), 8)
+    outside = got.adjoint.clone()
+    outside[..., window.rows, window.columns] = 0
+    assert float(outside.abs().max()) == 0 and float(got.adjoint.abs().max()) > 0
+    assert torch.nn.functional.cosine_similarity(got.adjoint.flatten(), want.adjoint.flatten(), dim=0) > 0.5
+    assert float(got.losses) == pytest.approx(float(want.losses), abs=1e-6)
+
+
+def _faces(setting: Setting, latents: Tensor, references: Sequence[ClipReference]) -> FaceGradients:
+    """Of one clip, those after frame 0, all with a gradient of one."""
+    video = vae_sequence.decode(setting.vae, latents)[0].transpose(0, 1)
+    seen = setting.scorer.foresee(video)
+    (result,) = setting.scorer.combine([seen], None, references[:1])
+    count = sum(len(faces) for faces in seen)
+    return FaceGradients.of(seen, torch.ones(count, 12), result.faces.faces).within(range(1, len(seen)))
