@@ -10,15 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
+from rewardfl_app.bench import modes
 from rewardfl_app.cli import inference_child, options, output
 from rewardfl_app.config import files
 from rewardfl_app.config.problems import ConfigError, Problem, suggestion
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
 from rewardfl_app.supervisor import freeze, preflight, provenance
-from rewardfl_app.supervisor.command import bench_command
+from rewardfl_app.supervisor.command import PACKAGE_ROOT, bench_command
 
-NAMES = ("memory", "gradients", "step")
+NAMES = ("memory", "gradients", "step", "modes")
 _STDOUT = Path("-")
 
 
@@ -30,12 +31,20 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE|-", help="Write every number as JSON; - prints it.")
     ] = None,
+    runs_dir: Annotated[
+        Path, typer.Option(help="modes: where its runs are kept; those that are complete are not made again.")
+    ] = Path("runs/modes"),
+    seeds: Annotated[str, typer.Option(help="modes: seeds of each variant, comma-separated.")] = "42,43,44",
+    jobs: Annotated[int, typer.Option(min=1, help="modes: runs at the same time.")] = 1,
 ) -> int:
-    """Measure the engine: memory against gradient steps and frames, how exact each gradient is, the speed of a step."""
+    """Measure the engine: memory against gradient steps and frames, how exact each gradient is, the speed of a step;
+    modes: what each gradient mode, pool and penalty is worth, over seeds."""
     if name not in NAMES:
         raise ConfigError([Problem("", f"There is no bench {name}{suggestion(name, NAMES)}")])
     if json_file is not None and json_file != _STDOUT:
         json_file = output.writable("--json", json_file)
+    if name == "modes":
+        return _modes(overrides or [], runs_dir, seeds, jobs, json_file)
     built = options.build_config(config, preset, overrides)
     with tempfile.TemporaryDirectory(prefix="rewardfl-bench-") as folder:
         run = _frozen(built, Path(folder))
@@ -46,13 +55,30 @@ def bench(
             line.clear()
         report = read_json(run.path / "report.json") or {}
     report["versions"] = provenance.versions()
-    report["git"] = provenance.git_revision(provenance.PACKAGE_ROOT)
+    report["git"] = provenance.git_revision(PACKAGE_ROOT)
     report["config"] = files.to_mapping(built)
     if json_file == _STDOUT:
         typer.echo(json.dumps(plain(report), ensure_ascii=False, indent=1))
         return 0
     for text in _lines(report):
         typer.echo(text)
+    if json_file is not None:
+        write_json_atomic(json_file, report)
+        typer.echo(str(json_file))
+    return 0
+
+
+def _modes(overrides: list[str], runs_dir: Path, seeds: str, jobs: int, json_file: Path | None) -> int:
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise ConfigError([Problem("", f"--seeds {seeds}: give whole numbers with commas between.")]) from None
+    outcomes = modes.measure(runs_dir, list(modes.VARIANTS), numbers, overrides, jobs)
+    report = {**modes.as_json(outcomes), "versions": provenance.versions()}
+    if json_file == _STDOUT:
+        typer.echo(json.dumps(plain(report), ensure_ascii=False, indent=1))
+        return 0
+    typer.echo(modes.table(modes.summary(outcomes)))
     if json_file is not None:
         write_json_atomic(json_file, report)
         typer.echo(str(json_file))
