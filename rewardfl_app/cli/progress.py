@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from rewardfl_app.runs import alarm, best
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.metrics import MetricsReader, current, is_evaluation, read_all
@@ -69,7 +70,11 @@ def summary(run: RunFolder, sentence: str) -> str:
     advice = (
         f" See them before and after with `python -m rewardfl_app compare {run.path} --out DIR`." if changes else ""
     )
-    return f"Run {run.id}: {sentence}{measured}{advice}"
+    raised, chosen = alarm.current(evaluations), best.read(run)
+    warning = f" {raised.sentence}" if raised is not None else ""
+    if chosen is not None and chosen.step != evaluations[-1].get("step"):
+        warning += f" The best step is {chosen.step} (`--checkpoint best`)."
+    return f"Run {run.id}: {sentence}{measured}{warning}{advice}"
 
 
 def step_line(record: dict[str, Any], state: RunState) -> str:
@@ -82,7 +87,7 @@ def step_line(record: dict[str, Any], state: RunState) -> str:
 
 
 def evaluation_line(record: dict[str, Any]) -> str:
-    """One evaluation: reward, judge and motion, each with its change from the base model."""
+    """One evaluation: reward, judge and motion, each with its change from the base model, and whether it alarms."""
     step = record.get("step")
     parts = ["baseline" if step == 0 else f"evaluation after step {step}"]
     for name, digits, unit in _MEASURES:
@@ -90,6 +95,8 @@ def evaluation_line(record: dict[str, Any]) -> str:
         if value is not None:
             change = f" ({value - before:+.{digits}f}{unit})" if step and before is not None else ""
             parts.append(f"{name} {value:.{digits}f}{unit}{change}")
+    if record.get("eval/alarm"):
+        parts.append("alarm")
     if len(parts) == 1:
         parts.append("no face was found in the videos")
     return "  ".join(parts)
