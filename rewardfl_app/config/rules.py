@@ -41,6 +41,9 @@ def lora_base(config: Config) -> Iterator[Problem]:
     if schedule.trains_all_weights(config):
         if config.lora.lora_dropout:
             yield Problem("lora.lora_dropout", "There is no LoRA (lora_base_model is none): set this to 0.")
+        if config.model.offload_reference and config.reward.kl_weight == 0:
+            message = "Without a divergence (kl_weight is 0) no frozen copy is kept: turn this off, or set kl_weight."
+            yield Problem("model.offload_reference", message)
         return
     if set(base) != set(trained):
         yield Problem(
@@ -264,6 +267,9 @@ def region(config: Config) -> Iterator[Problem]:
             "gradient: turn decode_region off."
         )
         yield Problem("sampling.decode_region", message)
+    if config.sampling.decode_region and config.reward.roll_compatible:
+        message = "The crops of roll_compatible depend on the size of the whole frame: turn decode_region off."
+        yield Problem("sampling.decode_region", message)
 
 
 def kl_target(config: Config) -> Iterator[Problem]:
@@ -307,7 +313,13 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     (("reward.roll_compatible", "reward.pool", "reward.hinge", "reward.missing_face_penalty"), roll),
     (("reward.rewards", "reward.roll_compatible"), rewards),
     (
-        ("lora.lora_base_model", "model.trainable_models", "model.offload_reference", "lora.lora_dropout"),
+        (
+            "lora.lora_base_model",
+            "model.trainable_models",
+            "model.offload_reference",
+            "lora.lora_dropout",
+            "reward.kl_weight",
+        ),
         lora_base,
     ),
     (("lora.lora_target_modules",), lora_targets),
@@ -323,7 +335,7 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     (("deepspeed.zero_stage", "deepspeed.offload_optimizer", "deepspeed.offload_parameters"), zero),
     (("sampling.gradient_mode", "sampling.num_gradient_steps", *_STEPS[:2]), gradient_mode),
     (("sampling.prefix_seeds", "model.trainable_models", "sampling.final_timestep"), prefix),
-    (("sampling.decode_region", "reward.rewards"), region),
+    (("sampling.decode_region", "reward.rewards", "reward.roll_compatible"), region),
     (("reward.kl_target", "reward.kl_weight"), kl_target),
     (("train.lr_scheduler_type", "train.lr_scheduler_kwargs"), learning_rates.options),
 ]

@@ -21,7 +21,6 @@ from rewardfl_app.models.sources import WeightsError
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
-    from rewardfl_app.config.schema import Expert
 
 ADAPTER = "default"
 # Wan's own layer names -> diffusers' names, as endings of module names inside a block
@@ -35,11 +34,6 @@ DIFFUSERS_TARGETS = {
 }
 _PREFIX = "transformer."  # load_lora_weights strips it, for transformer_2 as well
 _METADATA_KEY = "lora_adapter_metadata"  # where diffusers looks for rank and alpha
-
-
-def checkpoint_file(folder: Path, expert: Expert) -> Path:
-    """Where a checkpoint folder keeps the LoRA of an expert."""
-    return folder / f"{expert}.safetensors"
 
 
 def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha: float | None, seed: int) -> None:

@@ -92,7 +92,8 @@ class Engine:
 
     Under ZeRO 3 the weights of the networks that train are divided among the ranks and gathered block by block where
     they are used, by all ranks together: with several ranks, every rank must run these networks equally often, or
-    inside `gathered`.
+    inside `gathered`. Whatever the stage, every rank accumulates the whole gradient of what it trains in float32 until
+    it is reduced, once per update.
     """
 
     def __init__(self, adaptations: Mapping[Expert, Adaptation], config: Config) -> None:

@@ -308,6 +308,8 @@ def test_a_region_holds_the_faces_alone() -> None:
 def test_all_weights_train_without_a_lora() -> None:
     full = "lora.lora_base_model=none"
     assert not found(full, "model.offload_reference=true")
+    without = message("model.offload_reference", full, "model.offload_reference=true", "reward.kl_weight=0")
+    assert "no frozen copy" in without
     assert "set this to 0" in message("lora.lora_dropout", full, "lora.lora_dropout=0.1")
     assert "second copy" in message("model.offload_reference", "model.offload_reference=true")
 

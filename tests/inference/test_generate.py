@@ -14,7 +14,7 @@ from brightness_trainer import BrightnessScorer
 from rewardfl_app.config import files
 from rewardfl_app.data import video
 from rewardfl_app.inference.__main__ import main
-from rewardfl_app.models import lora, wan
+from rewardfl_app.models import adaptation, lora, wan
 from rewardfl_app.rendering.scoring import Scorer
 from rewardfl_app.runs import checkpoints, samples
 from rewardfl_app.runs.folder import RunFolder
@@ -36,7 +36,7 @@ def run(family: Path, tmp_path: Path) -> RunFolder:
         for parameter in lora.trainable_parameters(expert):
             parameter.fill_(0.3)
     folder = checkpoints.begin(run, 5)
-    lora.save(expert, lora.checkpoint_file(folder, "low_noise"))
+    lora.save(expert, adaptation.checkpoint_file(folder, "low_noise"))
     checkpoints.commit(run, 5, folder)
     return run
 
