@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rewardfl_app.bench import smooth
 from rewardfl_app.bench.report import Mark, Progress, Report
 from rewardfl_app.bench.workload import Workload, changed
-from rewardfl_app.config.schema import Config
+from rewardfl_app.config.schema import FACE_SIMILARITY, Config
 
 EXACT_STEPS = 4
 DRAWS = 8
@@ -19,45 +21,46 @@ _EXACT = 1e-5
 _COLUMNS = ("cosine", "relative error", "length", "what", "draws", "seconds each")
 
 
+# Half of float32's last digit, as a share of a number.
+ROUNDING = 2.0**-24
+SMOOTH = {"rewards": f"face_similarity=0,{smooth.NAME}=1"}
+
+
 @dataclass(frozen=True)
 class Way:
-    """A way of taking the gradient. `draws`: updates that are averaged. `exact`: a mark is set on its error."""
+    """A way of taking the gradient. `draws`: updates that are averaged before they are compared."""
 
     name: str
     changes: dict[str, dict[str, Any]]
     draws: int = 1
-    exact: bool = False
 
 
 def _sampling(**values: Any) -> dict[str, dict[str, Any]]:
     return {"sampling": values}
 
 
-def _region(margin: float) -> dict[str, dict[str, Any]]:
-    return _sampling(decode_region=True, decode_margin=margin, decode_chunk=None)
-
-
+EXACT_WAYS = (
+    Way("decoded at once", _sampling(decode_chunk=None)),
+    Way("decoded 1 latent frame at a time", _sampling(decode_chunk=1)),
+    Way("decoded 2 latent frames at a time", _sampling(decode_chunk=2)),
+)
 WAYS = (
-    Way("step by step, decoded at once", _sampling(decode_chunk=None), exact=True),
-    Way("decoded 1 latent frame at a time", _sampling(decode_chunk=1), exact=True),
-    Way("decoded 2 latent frames at a time", _sampling(decode_chunk=2), exact=True),
-    Way("face region, margin 0.25", _region(0.25)),
-    Way("face region, margin 0.5", _region(0.5)),
-    Way("face region, margin 1", _region(1.0)),
+    *EXACT_WAYS,
     Way("every 2nd frame", {"reward": {"gradient_frame_stride": 2}}),
-    Way("every 2nd frame, mean", {"reward": {"gradient_frame_stride": 2}}, draws=DRAWS),
+    Way("every 2nd frame, mean", {"reward": {"gradient_frame_stride": 2}}, DRAWS),
     Way("every 4th frame", {"reward": {"gradient_frame_stride": 4}}),
-    Way("every 4th frame, mean", {"reward": {"gradient_frame_stride": 4}}, draws=2 * DRAWS),
+    Way("every 4th frame, mean", {"reward": {"gradient_frame_stride": 4}}, 2 * DRAWS),
     Way("gradient_decay 0.5", _sampling(gradient_decay=0.5)),
     Way("gradient_decay 0 (DRTune)", _sampling(gradient_decay=0.0)),
     Way("last 2 steps", _sampling(mid_timestep=8 - 2)),
     Way("last step", _sampling(mid_timestep=8 - 1)),
-    Way("random_k, mean", _sampling(gradient_mode="random_k"), draws=DRAWS),
-    Way("random_steps, 2 of them, mean", _sampling(gradient_mode="random_steps", num_gradient_steps=2), draws=DRAWS),
+    Way("random_k, mean", _sampling(gradient_mode="random_k"), DRAWS),
+    Way("random_steps, 2 of them, mean", _sampling(gradient_mode="random_steps", num_gradient_steps=2), DRAWS),
     Way("draft_lv, 1 noising", _sampling(gradient_mode="draft_lv", num_renoised=1)),
     Way("draft_lv, 4 noisings", _sampling(gradient_mode="draft_lv", num_renoised=4)),
-    Way("refl, mean", _sampling(gradient_mode="refl"), draws=DRAWS),
+    Way("refl, mean", _sampling(gradient_mode="refl"), DRAWS),
 )
+MARGINS = (0.0, 0.25, 0.5, 1.0)
 
 
 def measure(config: Config, progress: Progress, ways: tuple[Way, ...] = WAYS) -> Report:
@@ -74,39 +77,80 @@ def measure(config: Config, progress: Progress, ways: tuple[Way, ...] = WAYS) ->
             "decode_region": False,
         },
         # The divergence is the same in all of them and would only hide the difference.
-        reward={"kl_weight": 0.0, "gradient_frame_stride": 1},
+        reward={"kl_weight": 0.0, "gradient_frame_stride": 1, "rewards": FACE_SIMILARITY},
     )
-    total = len(ways) + 1
-    progress("one graph", 0, total)
+    rows = _Rows(progress, 3 + len(EXACT_WAYS) + len(ways) + len(MARGINS))
+    rows.next("loading")
     workload = Workload(base)
-    started = time.perf_counter()
+    _smooth_rows(workload, base, rows)
+    rows.next("one graph")
     exact = workload.plain_gradient(base)
-    report = Report("gradients", _COLUMNS)
-    report.rows.append([1.0, 0.0, 1.0, "one graph (straightforward)", 1, time.perf_counter() - started])
-    for number, way in enumerate(ways):
-        progress(way.name, number + 1, total)
-        settings = changed(base, **way.changes)
-        started = time.perf_counter()
-        gradient = sum_of(workload, settings, way.draws) / way.draws
-        seconds = (time.perf_counter() - started) / way.draws
-        error = float((gradient - exact).norm() / exact.norm())
-        cosine = float(torch.nn.functional.cosine_similarity(gradient, exact, dim=0))
-        length = float(gradient.norm() / exact.norm())
-        report.rows.append([cosine, error, length, way.name, way.draws, seconds])
-        if way.exact:
-            report.marks.append(Mark(f"relative error: {way.name}", error, _EXACT))
+    rows.next("one graph, x_0 rounded otherwise")
+    rows.add("face: one graph, x_0 moved by float32's rounding", workload.plain_gradient(base, ROUNDING), exact)
+    for way in ways:
+        rows.next(way.name)
+        rows.time(lambda way=way: mean_of(workload, changed(base, **way.changes), way.draws), way, exact, "face")
+    _region_rows(workload, base, rows)
+    report = rows.report
     report.notes.append(
-        f"All against the exact gradient of the reward through the last {EXACT_STEPS} of 8 steps, of "
-        f"{config.train.train_batch_size} videos, in float32. length: its norm, as a share of the exact one's. draws: "
-        "updates with draws of their own, averaged before they are compared."
+        f"Against one graph (bench/straightforward.py) through the last {EXACT_STEPS} of 8 steps, of "
+        f"{config.train.train_batch_size} videos, in float32. smooth: a reward without a kink, on which the exact ways "
+        "must be exact. face: the face similarity, whose own float32 noise is the row of the moved x_0. face at the "
+        "latents: the same for the latents of a clip with room around it, where the window is smaller than the "
+        "picture. length: the gradient's norm as a share of the exact one's."
     )
     report.parameters = {"gradient_steps": EXACT_STEPS, "trained_values": exact.numel()}
     return report
 
 
-def sum_of(workload: Workload, config: Config, draws: int) -> Tensor:
-    """The sum of the gradients of as many updates on the same samples."""
-    total = workload.gradient(config, 1)
-    for update in range(2, draws + 1):
-        total = total + workload.gradient(config, update)
-    return total
+def mean_of(workload: Workload, config: Config, draws: int) -> Tensor:
+    """The mean of the gradients of as many updates on the same samples."""
+    return torch.stack([workload.gradient(config, update) for update in range(1, draws + 1)]).mean(0)
+
+
+def _smooth_rows(workload: Workload, base: Config, rows: _Rows) -> None:
+    plain = changed(base, reward=SMOOTH)
+    exact = workload.plain_gradient(plain)
+    for way in EXACT_WAYS:
+        rows.next(f"smooth: {way.name}")
+        error = rows.time(lambda way=way: workload.gradient(changed(plain, **way.changes)), way, exact, "smooth")
+        rows.report.marks.append(Mark(f"relative error: {way.name}", error, _EXACT))
+
+
+def _region_rows(workload: Workload, base: Config, rows: _Rows) -> None:
+    room = max(workload.data[0].size[1:])
+    latents, reference = workload.latents((base.data.num_frames - 1) // 4 + 1, room)
+    exact = workload.reward_gradient(latents, reference)()
+    for margin in MARGINS:
+        way = Way(f"around the faces, margin {margin:g}", _sampling(decode_region=True, decode_margin=margin))
+        rows.next(way.name)
+        taken = workload.reward_gradient(latents, reference, changed(base, **way.changes))
+        rows.time(taken, way, exact, "face at the latents")
+
+
+class _Rows:
+    """The rows of the table as they are measured."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.report = Report("gradients", _COLUMNS)
+        self._progress = progress
+        self._total = total
+        self._done = -1
+
+    def next(self, what: str) -> None:
+        self._done += 1
+        self._progress(what, self._done, self._total)
+
+    def time(self, taken: Callable[[], Tensor], way: Way, exact: Tensor, group: str) -> float:
+        started = time.perf_counter()
+        gradient = taken()
+        seconds = (time.perf_counter() - started) / way.draws
+        return self.add(f"{group}: {way.name}", gradient, exact, way.draws, seconds)
+
+    def add(self, name: str, gradient: Tensor, exact: Tensor, draws: int = 1, seconds: float | None = None) -> float:
+        """One row; returns the relative error."""
+        found, wanted = gradient.flatten().double(), exact.flatten().double()
+        error = float((found - wanted).norm() / wanted.norm())
+        cosine = float(torch.nn.functional.cosine_similarity(found, wanted, dim=0))
+        self.report.rows.append([cosine, error, float(found.norm() / wanted.norm()), name, draws, seconds])
+        return error

@@ -8,7 +8,7 @@ from rewardfl_app.bench.workload import changed
 from rewardfl_app.config.schema import Config
 
 STEPS = (1, 2, 4, 8)
-FRAMES = (17, 33, 49, 65, 81)
+FRAMES = (17, 49, 81)
 _FLAT_IN_STEPS, _FLAT_IN_FRAMES = 1.15, 1.3
 _COLUMNS = (
     "x smallest", "plain: x smallest", "what", "added MB", "plain: added MB", "peak MB", "plain: peak MB", "seconds",

@@ -3,16 +3,20 @@ implementation."""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from rewardfl_app.bench.smooth import brightness
 from rewardfl_app.bench.straightforward import Score, Straightforward, decode, frame_by_frame
 from rewardfl_app.config import schedule, validation
-from rewardfl_app.config.schema import Config
+from rewardfl_app.config.schema import FACE_SIMILARITY, Config
 from rewardfl_app.data import manifest
 from rewardfl_app.data.dataset import ClipDataset, Order
 from rewardfl_app.models import adaptation, conditioning, sampling, wan
@@ -89,10 +93,16 @@ class Workload:
 
     def step(self, engine: Any, config: Config) -> TrainingStep:
         """The engine's update under a configuration."""
-        return TrainingStep(self.model, self.scorer, self.prefixes, engine, Ranks(), config)
+        scorer = self.scorer if config.reward.rewards == self.config.reward.rewards else self._with_rewards(config)
+        return TrainingStep(self.model, scorer, self.prefixes, engine, Ranks(), config)
+
+    def _with_rewards(self, config: Config) -> Scorer:
+        return Scorer.load(config.reward, self.device)
 
     def engine(self) -> Engine:
-        """DeepSpeed on the trained parameters. The environment must be the trainer's."""
+        """DeepSpeed on the trained parameters, in a group of this process alone."""
+        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+        os.environ.update(alone, MASTER_PORT=str(_free_port()))
         Ranks().connect()
         return Engine(self.adaptations, self.config)
 
@@ -105,7 +115,8 @@ class Workload:
 
     def straightforward(self, config: Config) -> Straightforward:
         """The plain implementation under a configuration."""
-        return Straightforward(self.model, config, self.score, lambda: adaptation.untrained(self.adaptations.values()))
+        score = self.score if config.reward.rewards == ((FACE_SIMILARITY, 1.0),) else _smooth
+        return Straightforward(self.model, config, score, lambda: adaptation.untrained(self.adaptations.values()))
 
     def plain_inputs(self, samples: Samples) -> list[tuple[Clip, ClipReference, Tensor]]:
         """Clip, reference and noise [16, T', h, w] of each sample, for the plain implementation."""
@@ -119,28 +130,37 @@ class Workload:
                 found.append((self.data[clip.row - 1], clip.reference, noise))
         return found
 
-    def plain_gradient(self, config: Config) -> Tensor:
-        """The same gradient from one graph for each sample."""
+    def plain_gradient(self, config: Config, moved: float = 0.0) -> Tensor:
+        """The same gradient from one graph for each sample. `moved`: shifts x_0 by so large a part of itself, up or
+        down at random."""
         inputs = self.plain_inputs(self.samples(config))
+        signs = torch.Generator().manual_seed(0)
         plain = self.straightforward(config)
         for parameter in self.parameters:
             parameter.grad = None
         for clip, reference, noise in inputs:
+            noise = noise * (1 + moved * (2 * torch.randint(2, noise.shape, generator=signs) - 1))
             (plain.loss([clip], [reference], noise[None]) / len(inputs)).backward()
         return flat_gradient(self.parameters)
 
-    def latents(self, latent_frames: int) -> tuple[Tensor, ClipReference]:
-        """Latents [1, 16, T', h, w] of the first clip, gone through again and again up to T', and its reference."""
+    def latents(self, latent_frames: int, room: int = 0) -> tuple[Tensor, ClipReference]:
+        """Latents [1, 16, T', h, w] of the first clip, gone through again and again up to T', and its reference.
+
+        `room`: pixels that are added on the left and on top, so that the face is a smaller part of the picture.
+        """
         clip = self.data[0]
-        clean = conditioning.encode_video(self.model.vae, clip.video[None].to(self.device))
+        video = F.pad(clip.video[None], (room, 0, room, 0, 0, 0), mode="replicate")
+        clean = conditioning.encode_video(self.model.vae, video.to(self.device))
         rest = clean[:, :, 1:]
         rounds = -(-(latent_frames - 1) // rest.shape[2])
         latents = torch.cat([clean[:, :, :1], *([rest] * rounds)], dim=2)[:, :, :latent_frames]
         return latents, self.scorer.reference(clip)
 
-    def reward_gradient(self, latents: Tensor, reference: ClipReference) -> Callable[[], Tensor]:
+    def reward_gradient(
+        self, latents: Tensor, reference: ClipReference, config: Config | None = None
+    ) -> Callable[[], Tensor]:
         """Decode, score and pull back by the engine's means: d loss / d latents."""
-        taken = RewardGradient(self.model.vae, self.scorer, self.config)
+        taken = RewardGradient(self.model.vae, self.scorer, config or self.config)
         return lambda: taken.of(latents, [reference], lambda results: self._losses(_totals(results)), (0,)).adjoint
 
     def plain_reward_gradient(self, latents: Tensor, reference: ClipReference) -> Callable[[], Tensor]:
@@ -179,6 +199,16 @@ def _move(trained: Adaptation, seed: int) -> None:
             noise = torch.randn(parameter.shape, generator=generator) * _MOVED
             parameter.add_(noise.to(parameter.device))
     trained.moved = True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _smooth(video: Tensor, references: Sequence[ClipReference]) -> tuple[Tensor, Tensor]:
+    return brightness(video), torch.ones(len(video), dtype=torch.bool, device=video.device)
 
 
 def _totals(results: Sequence[ClipReward]) -> Tensor:
