@@ -99,6 +99,7 @@ class RewardGradient:
             seen.append(foreseen)
             videos += [torch.cat(parts, dim=2)] if parts else []
         results, losses, faces, dense = self._score(seen, videos, references, loss)
+        videos.clear()
         if self._stride > 1:
             generator = sampling.seeded_generator(*key)
             offsets = torch.randint(self._stride, (len(faces),), generator=generator).tolist()

@@ -100,3 +100,12 @@ def test_what_a_reward_returns_is_checked(name: str, sentence: str) -> None:
     mixture = Mixture([(f"own_rewards:{name}", 1.0)], DEVICE)
     with pytest.raises(ConfigError, match=sentence):
         mixture.combine(video, _faces(video), _clips("a", "b"))
+
+
+def test_a_reward_that_looks_at_the_video_needs_it() -> None:
+    video = torch.rand(1, 3, 4, 8, 8)
+    alone, own = Mixture([("face_similarity", 1.0)], DEVICE), Mixture([("own_rewards:Brightness", 1.0)], DEVICE)
+    assert not alone.looks_at_videos and own.looks_at_videos
+    assert len(alone.combine(None, _faces(video), [None])) == 1
+    with pytest.raises(ValueError, match="own_rewards:Brightness looks at the video"):
+        own.combine(None, _faces(video), _clips("day"))

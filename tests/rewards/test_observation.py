@@ -123,3 +123,22 @@ def test_what_the_packs_further_files_say_of_a_face_is_kept() -> None:
     assert (first.pitch, first.yaw, first.roll, first.age, first.sex) == (1.0, 2.0, 3.0, 40, "F")
     plain = _observer().observe(CLIP[:1])[0].details[1]
     assert (second.age, second.sex) == (7, None) and second.yaw == plain.yaw, "five landmarks where there are not more"
+
+
+def test_what_is_foreseen_and_pulled_back_is_what_one_graph_sees() -> None:
+    crowd = [(8 * n, 2, RED) for n in (0, 4, 8)]
+    frames = (paint([crowd] * 4) + 0.01).requires_grad_(True)  # twelve faces: more than one group
+    observer = _observer(judge=False)
+    seen, foreseen = observer.see(frames), observer.foresee(frames.detach())
+    weights = [torch.randn_like(faces.embeddings) for faces in foreseen]
+    for one, other in zip(seen, foreseen, strict=True):
+        assert not other.embeddings.requires_grad
+        torch.testing.assert_close(other.embeddings, one.embeddings.detach())
+    loss = sum((faces.embeddings * weight).sum() for faces, weight in zip(seen, weights, strict=True))
+    (want,) = torch.autograd.grad(cast(torch.Tensor, loss), frames)
+    index = torch.arange(4).repeat_interleave(torch.tensor([len(faces) for faces in foreseen]))
+    landmarks = torch.cat([faces.detections.landmarks for faces in foreseen])
+    got = observer.pull_back(frames.detach(), index, landmarks, torch.cat(weights))
+    torch.testing.assert_close(got, want)
+    nothing = observer.pull_back(frames.detach(), index[:0], landmarks[:0], torch.zeros(0, 3))
+    assert nothing.shape == frames.shape and float(nothing.abs().max()) == 0
