@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import tiny_wan
 import torch
+from brightness_trainer import BrightnessScorer
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
 
@@ -229,6 +230,16 @@ def test_a_stride_does_not_thin_what_looks_at_whole_videos() -> None:
     for chunk in (None, 2):
         got = setting.gradient(chunk, stride=4).of(latents, references, loss, (0,))
         assert error(got.adjoint, want.adjoint) < 1e-5
+
+
+def test_a_scorer_that_looks_at_pixels_alone_works_in_chunks_too() -> None:
+    setting, scorer = Setting(), cast(Any, BrightnessScorer(faceless=[1]))
+    latents, references = setting.latents(1, 2), setting.references(2)
+    whole, chunks = (
+        RewardGradient(setting.vae, scorer, Config(sampling=SamplingConfig(decode_chunk=chunk))) for chunk in (None, 1)
+    )
+    want, got = (gradient.of(latents, references, loss, (0,)) for gradient in (whole, chunks))
+    assert error(got.adjoint, want.adjoint) < 1e-5 and float(got.adjoint[1].abs().max()) == 0
 
 
 @pytest.mark.parametrize("chunk", [None, 2])
