@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,7 +90,7 @@ def measure(config: Config, progress: Progress, ways: tuple[Way, ...] = WAYS) ->
     rows.add("face: one graph, x_0 moved by float32's rounding", workload.plain_gradient(base, ROUNDING), exact)
     for way in ways:
         rows.next(way.name)
-        rows.time(lambda way=way: mean_of(workload, changed(base, **way.changes), way.draws), way, exact, "face")
+        rows.time(partial(mean_of, workload, changed(base, **way.changes), way.draws), way, exact, "face")
     _region_rows(workload, base, rows)
     report = rows.report
     report.notes.append(
@@ -113,7 +114,7 @@ def _smooth_rows(workload: Workload, base: Config, rows: _Rows) -> None:
     exact = workload.plain_gradient(plain)
     for way in EXACT_WAYS:
         rows.next(f"smooth: {way.name}")
-        error = rows.time(lambda way=way: workload.gradient(changed(plain, **way.changes)), way, exact, "smooth")
+        error = rows.time(partial(workload.gradient, changed(plain, **way.changes)), way, exact, "smooth")
         rows.report.marks.append(Mark(f"relative error: {way.name}", error, _EXACT))
 
 

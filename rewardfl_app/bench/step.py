@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -21,7 +22,9 @@ _COLUMNS = ("x plain", "what", "engine", "plain", "unit")
 def measure(config: Config, progress: Progress) -> Report:
     """Medians of a few updates that alternate in one process, and the memory of one in a process each. Raises
     CaseFailed."""
-    single = changed(config, deepspeed={"num_processes": 1}, train=_one_process(config))
+    # Under ZeRO the plain implementation beside it would not own the weights.
+    alone = {"num_processes": 1, "zero_stage": 0, "offload_optimizer": False, "offload_parameters": False}
+    single = changed(config, deepspeed=alone, train=_one_process(config))
     progress("loading", 0, REPEATS + 3)
     workload = Workload(single)
     plain = case.plain_update(workload)
@@ -32,11 +35,11 @@ def measure(config: Config, progress: Progress) -> Report:
     theirs: list[float] = []
     for turn in range(REPEATS):
         progress("update", turn + 1, REPEATS + 3)
-        own.append(_seconds(lambda turn=turn: engine.update(samples, turn + 2, rate)))
+        own.append(_seconds(partial(engine.update, samples, turn + 2, rate)))
         theirs.append(_seconds(plain))
     count = single.train.train_batch_size
     mine, other = median(own) / count, median(theirs) / count
-    memory = []
+    memory: list[case.Measured] = []
     for implementation in (case.ENGINE, case.PLAIN):
         progress(f"memory ({implementation})", REPEATS + 1 + len(memory), REPEATS + 3)
         memory.append(case.measure(single, "update", implementation))
