@@ -256,9 +256,6 @@ def prefix(config: Config) -> Iterator[Problem]:
             "prefix_seeds to 0, or train dit2 alone."
         )
         yield Problem("sampling.prefix_seeds", message)
-    if config.sampling.prefix_seeds and not config.data.cache_gb:
-        message = "The leading steps are kept in the cache, which cache_gb 0 turns off: raise it, or set prefix_seeds 0."
-        yield Problem("data.cache_gb", message)
 
 
 def region(config: Config) -> Iterator[Problem]:
@@ -337,7 +334,7 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     ),
     (("deepspeed.zero_stage", "deepspeed.offload_optimizer", "deepspeed.offload_parameters"), zero),
     (("sampling.gradient_mode", "sampling.num_gradient_steps", *_STEPS[:2]), gradient_mode),
-    (("sampling.prefix_seeds", "model.trainable_models", "data.cache_gb"), prefix),
+    (("sampling.prefix_seeds", "model.trainable_models", "sampling.final_timestep"), prefix),
     (("sampling.decode_region", "reward.rewards", "reward.roll_compatible"), region),
     (("reward.kl_target", "reward.kl_weight"), kl_target),
     (("train.lr_scheduler_type", "train.lr_scheduler_kwargs"), learning_rates.options),

@@ -299,11 +299,6 @@ def test_a_prefix_is_before_what_trains() -> None:
     assert "high-noise expert trains" in message("sampling.prefix_seeds", *both, "sampling.prefix_seeds=1")
 
 
-def test_a_prefix_needs_the_cache() -> None:
-    assert not found("data.cache_gb=0")
-    assert "raise it" in message("data.cache_gb", "data.cache_gb=0", "sampling.prefix_seeds=1")
-
-
 def test_a_region_holds_the_faces_alone() -> None:
     assert not found("sampling.decode_region=true", "reward.rewards=face_similarity,own:Reward=0")
     rewards = "reward.rewards=face_similarity,own:Reward=0.5"
