@@ -17,6 +17,7 @@ from rewardfl_app.data.errors import DataError
 from rewardfl_app.models.sampling import seeded_generator
 from rewardfl_app.rendering.clips import Batch
 from rewardfl_app.rendering.videos import TRAINING_NOISE
+from rewardfl_app.training.failure import PeerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +78,10 @@ class SampleSource:
         self._ranks = ranks
 
     def take(self, number: int) -> Samples:
-        """Batch of samples `number` (from 0); all ranks call it. Raises DataError, on all of them, when no clip can be
-        used."""
+        """Batch of samples `number` (from 0); all ranks call it.
+
+        Raises DataError when no clip of the whole batch can be used; a rank that is not to blame raises PeerFailed.
+        """
         positions = self._positions(number)
         errors: dict[int, DataError] = {}
         found = [self._micro_batch(number, positions, slots, errors) for slots in self._own_slots()]
@@ -86,9 +89,7 @@ class SampleSource:
         failed = self._ranks.sum([float(slot in errors) for slot in range(len(positions))])
         rows = tuple(self._indices[position] for position in positions)
         if all(failed) or not self._ranks.all_true(len(batches) == len(found)):
-            reason = next(iter(errors.values()), None)
-            listed = ", ".join(str(row) for row in sorted(set(rows)))
-            raise reason or DataError(f"None of the rows {listed} can be used: train.log says why.")
+            raise next(iter(errors.values()), PeerFailed("another process has no clip that can be used"))
         return Samples(number, rows, tuple(batches), tuple(slot for slot, flag in enumerate(failed) if flag))
 
     def noise_key(self, number: int, slot: int, position: int) -> NoiseKey:
