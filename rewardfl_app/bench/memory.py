@@ -26,8 +26,8 @@ def measure(config: Config, progress: Progress) -> Report:
     by_frames = [(f"decode, score, pull back: {n} frames", whole, "reward", (n - 1) // 4 + 1) for n in FRAMES]
     done = 0
     for name, limit, group in (
-        ("gradient steps, most to fewest", _FLAT_IN_STEPS, by_steps),
-        ("frames, most to fewest", _FLAT_IN_FRAMES, by_frames),
+        ("gradient steps, largest over smallest", _FLAT_IN_STEPS, by_steps),
+        ("frames, largest over smallest", _FLAT_IN_FRAMES, by_frames),
     ):
         pairs = []
         for what, settings, kind, latent_frames in group:
@@ -46,7 +46,7 @@ def measure(config: Config, progress: Progress) -> Report:
         report.marks.append(Mark(f"peak of the process: {name}", grown, limit))
         added = max(mine.added for mine, _ in pairs) / min(mine.added for mine, _ in pairs)
         report.marks.append(Mark(f"added above what is loaded: {name}", added, limit))
-        report.notes.append(f"The plain implementation's peak grows {grown_plain:.2f} times over the {name}.")
+        report.notes.append(f"The plain implementation's peak grows {grown_plain:.2f} times ({name}).")
     report.notes.append(
         "added: the peak above what was resident when everything was loaded (on a GPU: of its own memory). plain: one "
         "graph over all gradient steps, the whole clip decoded, faces one frame at a time (bench/straightforward.py)."

@@ -50,7 +50,6 @@ def make(make_run: MakeRun, name: str, settings: str) -> RunFolder:
 def train(run: RunFolder, until: int = STEPS) -> None:
     """Trains up to a step, as a run does that was stopped there: `until` changes nothing before it."""
     config = files.load(run.config)
-    # what was drawn at random before must not matter
     torch.manual_seed(until)
     with pytest.MonkeyPatch.context() as patch:
         if until < STEPS:
@@ -75,10 +74,12 @@ def _stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def result(run: RunFolder) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Every record without its times, and everything that the last checkpoint holds."""
+    """Every record without its times, and everything that the last checkpoint holds but the global random state, which
+    nothing is drawn from: `train` begins each time with another."""
     records = [{k: v for k, v in r.items() if k not in MEASURED} for r in metrics.read_all(run.metrics)]
     folder = checkpoints.find(run, STEPS).path
-    tensors = {f"{f.stem}/{key}": value for f in folder.glob("*.safetensors") for key, value in load_file(f).items()}
+    saved = [file for file in folder.glob("*.safetensors") if not file.stem.startswith("random")]
+    tensors = {f"{file.stem}/{key}": value for file in saved for key, value in load_file(file).items()}
     return records, tensors
 
 
