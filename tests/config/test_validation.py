@@ -303,6 +303,8 @@ def test_a_region_holds_the_faces_alone() -> None:
     assert not found("sampling.decode_region=true", "reward.rewards=face_similarity,own:Reward=0")
     rewards = "reward.rewards=face_similarity,own:Reward=0.5"
     assert "own:Reward" in message("sampling.decode_region", "sampling.decode_region=true", rewards)
+    roll = ("sampling.decode_region=true", "reward.roll_compatible=true")
+    assert "roll_compatible" in message("sampling.decode_region", *roll)
 
 
 def test_all_weights_train_without_a_lora() -> None:
