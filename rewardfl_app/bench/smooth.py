@@ -1,7 +1,8 @@
 """A reward without a kink, which shows how exact a gradient is where float32 lets it.
 
-The face similarity does not: a pixel that rounds the other way moves the detector's landmarks by a thousandth of a
-pixel, and units of the recogniser that stand at their kink turn over.
+The gradient of the face similarity hangs on the last bits: on the pocket models it moves by 7e-5 when the latents move
+by 1e-7 of their size, and by 4e-4 for 1e-6 (relative errors). In float64 its stages are compared in
+tests/rendering/test_reward_gradient.py.
 """
 
 from __future__ import annotations
