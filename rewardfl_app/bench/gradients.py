@@ -96,8 +96,9 @@ def measure(config: Config, progress: Progress, ways: tuple[Way, ...] = WAYS) ->
     report.notes.append(
         f"Against one graph (bench/straightforward.py) through the last {EXACT_STEPS} of 8 steps, of "
         f"{config.train.train_batch_size} videos, in float32. smooth: a reward without a kink, on which the exact ways "
-        "must be exact. face: the face similarity, whose gradient moves with the last bits of what it is given (the row "
-        "of the moved x_0 is one such rounding), so float32 cannot tell more there. face at the latents: the same for the latents of a clip with room around it, where the window is smaller than the "
+        "must be exact. face: the face similarity, whose gradient moves with the last bits of what it is given (the "
+        "row of the moved x_0 is one such rounding), so float32 cannot tell more there. face at the latents: the same "
+        "for the latents of a clip with room around it, where the window is smaller than the "
         "picture. length: the gradient's norm as a share of the exact one's."
     )
     report.parameters = {"gradient_steps": EXACT_STEPS, "trained_values": exact.numel()}
