@@ -37,6 +37,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no KL": ("reward.kl_weight=0",),
     "no KL, first frame": ("reward.kl_weight=0", "reward.pool=first_frame"),
     "KL on gradient steps": ("reward.kl_steps=gradient",),
+    "KL 3": ("reward.kl_weight=3",),
+    "K = 4, KL 5": ("sampling.mid_timestep=4", "reward.kl_weight=5"),
 }
 
 
