@@ -31,18 +31,18 @@ _LOOK_EVERY = 0.25  # seconds
 def run(
     *arguments: str,
     while_running: Callable[[], None] | None = None,
-    command: Callable[..., list[str]] = inference_command,
+    command: Callable[..., list[str]] | None = None,
 ) -> None:
     """Run `python -m rewardfl_app.inference ARGUMENTS` and wait; `while_running` is called a few times a second.
 
-    `command` makes the argument list of another process of the same manners.
+    `command` makes the argument list of another process of the same manners, from the arguments.
 
     Raises InferenceError with its errors, else with its last line.
     """
     with tempfile.NamedTemporaryFile(prefix="rewardfl-inference-", suffix=".log", delete=False) as log:
         path = Path(log.name)
         with subprocess.Popen(
-            command(*arguments), stdin=subprocess.DEVNULL, stderr=log, env=package_environment()
+            (command or inference_command)(*arguments), stdin=subprocess.DEVNULL, stderr=log, env=package_environment()
         ) as ended:
             try:
                 _wait(ended, while_running)
