@@ -21,7 +21,7 @@ from rewardfl_app.runs.folder import RunError, RunFolder
 
 # Name and what it changes in the preset. The window of steps is all that the low-noise expert runs, where K needs it.
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "preset": (),
+    "K = 1": (),
     "K = 2": ("sampling.mid_timestep=6",),
     "K = 4": ("sampling.mid_timestep=4",),
     "K = 4, alpha 0.5": ("sampling.mid_timestep=4", "sampling.gradient_decay=0.5"),
@@ -37,6 +37,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no KL": ("reward.kl_weight=0",),
     "no KL, first frame": ("reward.kl_weight=0", "reward.pool=first_frame"),
     "KL on gradient steps": ("reward.kl_steps=gradient",),
+    "KL 1.5": ("reward.kl_weight=1.5",),
     "KL 3": ("reward.kl_weight=3",),
     "K = 4, KL 5": ("sampling.mid_timestep=4", "reward.kl_weight=5"),
 }

@@ -21,11 +21,11 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "sampling": {
             "num_inference_steps": 8,
             "shift": 5.0,
-            "mid_timestep": 7,
+            "mid_timestep": 4,
             "final_timestep": 7,
             "decode_chunk": None,
         },
-        "reward": {"kl_weight": 1.5, "kl_steps": "expert", "det_size": 96},
+        "reward": {"kl_weight": 5.0, "kl_steps": "expert", "det_size": 96},
         "lora": {"lora_base_model": "dit2", "lora_rank": 16},
         "train": {
             "learning_rate": 5e-4,
@@ -34,10 +34,10 @@ _PRESETS: dict[str, dict[str, Any]] = {
             "gradient_accumulation_steps": 1,
             "train_batch_size": 2,
             "warmup_steps": 5,
-            "max_steps": 60,
-            "save_steps": 20,
+            "max_steps": 50,
+            "save_steps": 25,
         },
-        "evaluation": {"eval_steps": 20, "num_samples": 12, "batch_size": 4},
+        "evaluation": {"eval_steps": 25, "num_samples": 12, "batch_size": 4},
         "deepspeed": {"zero_stage": 0, "offload_optimizer": False, "num_processes": 1},
     },
     # The reference example: eight GPUs, one video each. The paths of the weights, the face pack and the clips are yours

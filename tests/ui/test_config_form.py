@@ -66,4 +66,4 @@ def test_text_that_is_no_number_stays_for_validation_to_report() -> None:
 def test_changes_name_field_and_both_values() -> None:
     before = values_of(presets.preset("pocket"))
     changed = changes(before, {**before, "train.max_steps": "7"})
-    assert [(change.field, change.before, change.after) for change in changed] == [("train.max_steps", "60", "7")]
+    assert [(change.field, change.before, change.after) for change in changed] == [("train.max_steps", "50", "7")]
