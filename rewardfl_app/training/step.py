@@ -143,7 +143,7 @@ class TrainingStep:
             weight, counting = (scale, sums) if batch.counts else (0.0, _Sums(names, len(samples.rows)))
             if with_anchor:
                 self._anchor(batch, step, weight, counting)
-            self._reward(batch, prefix, (samples.number, step), plan, weight, counting)
+            self._reward(batch, prefix, (self._config.train.seed, samples.number, step), plan, weight, counting)
         return sums.over_ranks(self._ranks)
 
     def _checked_norm(self, samples: Samples, step: int, total: _Sums) -> float:
@@ -198,16 +198,16 @@ class TrainingStep:
         return prefixes
 
     def _reward(
-        self, batch: MicroBatch, start: Tensor, key: tuple[int, int], plan: Plan, scale: float, sums: _Sums
+        self, batch: MicroBatch, start: Tensor, key: tuple[int, int, int], plan: Plan, scale: float, sums: _Sums
     ) -> None:
-        """Sampling, reward and KL of one batch, with their backward passes. `key`: number of the samples, of the
+        """Sampling, reward and KL of one batch, with their backward passes. `key`: seed, number of the samples, of the
         update."""
         engine, inputs = self._engine, batch.batch
         plain = sampling.velocities(self._model.experts, plan.grid, inputs.text, inputs.condition)
 
         def velocity(step: int, x: Tensor) -> Tensor:
             # The same masks whenever a step is run again
-            masks = (_DROPOUT, self._config.train.seed, *key, batch.slots[0], step)
+            masks = (_DROPOUT, *key, batch.slots[0], step)
             with adaptation.dropout(engine.adaptations.values(), masks):
                 return plain(step, x)
 
