@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewardfl_app.rendering.scoring import MEASURES, ClipReference, Measurement, Scorer
+from rewardfl_app.rendering.scoring import ClipReference, Measurement, Scorer
 from rewardfl_app.rewards.detector import Faces
 from rewardfl_app.rewards.identity import Reference, RewardResult
 from rewardfl_app.rewards.judge import JudgeResult
 from rewardfl_app.rewards.mixture import ClipReward
 from rewardfl_app.rewards.observation import FrameFaces
+from rewardfl_app.runs.video_values import MEASURES
 
 
 class BrightnessScorer:

@@ -18,21 +18,7 @@ from rewardfl_app.inference.side_by_side import write_side_by_side
 from rewardfl_app.runs.alarm import MOTION_KEPT
 from rewardfl_app.runs.change import CONFIDENCE, METHOD, Change, mean_change, number
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
-
-MEASURES = (
-    "reward",
-    "judge",
-    "similarity_drift",
-    "judge_drift",
-    "motion",
-    "frame_motion",
-    "first_frame_distance",
-    "face_rate",
-    "face_size",
-    "sharpness",
-    "yaw_spread",
-    "pitch_spread",
-)
+from rewardfl_app.runs.video_values import MEASURES
 
 
 @dataclass(frozen=True)

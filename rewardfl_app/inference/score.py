@@ -26,8 +26,9 @@ from rewardfl_app.inference.scoring_request import ScoringRequest, Status
 from rewardfl_app.inference.turned_video import TurnedVideo
 from rewardfl_app.models import freed_memory
 from rewardfl_app.rendering.crops import CropSheet
-from rewardfl_app.rendering.scoring import MEASURES, ClipReference, Measurement, Scorer
+from rewardfl_app.rendering.scoring import ClipReference, Measurement, Scorer
 from rewardfl_app.runs.jsonfile import write_json_atomic
+from rewardfl_app.runs.video_values import MEASURES
 
 if TYPE_CHECKING:
     from rewardfl_app.rewards.insightface_analysis import InsightfaceCheck

@@ -21,26 +21,11 @@ from rewardfl_app.rewards.pack import load_pack, load_recogniser
 from rewardfl_app.rewards.protocol import RewardedClip
 from rewardfl_app.rewards.recogniser import Recogniser
 from rewardfl_app.rewards.report import faces_report
+from rewardfl_app.runs.video_values import MEASURES
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import RewardConfig
     from rewardfl_app.data.dataset import Clip
-
-# What is measured on every video, whatever the rewards.
-MEASURES = (
-    "reward",
-    "judge",
-    "similarity_drift",
-    "judge_drift",
-    "motion",
-    "frame_motion",
-    "first_frame_distance",
-    "face_rate",
-    "face_size",
-    "sharpness",
-    "yaw_spread",
-    "pitch_spread",
-)
 
 
 def term_measure(name: str) -> str:

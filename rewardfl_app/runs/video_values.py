@@ -15,6 +15,21 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.samples import values_file
 
+# What is measured on every video, whatever the rewards.
+MEASURES = (
+    "reward",
+    "judge",
+    "similarity_drift",
+    "judge_drift",
+    "motion",
+    "frame_motion",
+    "first_frame_distance",
+    "face_rate",
+    "face_size",
+    "sharpness",
+    "yaw_spread",
+    "pitch_spread",
+)
 CURVES = ("similarity_curve", "judge_curve")
 _CURVE_DIGITS = 4
 

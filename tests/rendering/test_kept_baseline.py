@@ -14,11 +14,10 @@ from rewardfl_app.data import manifest
 from rewardfl_app.data.dataset import ClipDataset
 from rewardfl_app.models import wan
 from rewardfl_app.rendering.kept_baseline import KIND, KeptBaseline
-from rewardfl_app.rendering.scoring import MEASURES
 from rewardfl_app.rendering.store import Store
 from rewardfl_app.runs import samples, video_values
 from rewardfl_app.runs.folder import RunFolder
-from rewardfl_app.runs.video_values import VideoValues
+from rewardfl_app.runs.video_values import MEASURES, VideoValues
 
 
 def rendered(runs: Path, name: str) -> RunFolder:

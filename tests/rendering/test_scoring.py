@@ -13,8 +13,9 @@ from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.data.dataset import Clip
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.data.manifest import Row
-from rewardfl_app.rendering.scoring import MEASURES, Scorer
+from rewardfl_app.rendering.scoring import Scorer
 from rewardfl_app.rewards.identity import IdentityReward
+from rewardfl_app.runs.video_values import MEASURES
 
 
 @pytest.fixture
