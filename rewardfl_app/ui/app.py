@@ -1,4 +1,4 @@
-"""The app: header, the four pages, and the one timer that follows the run folder."""
+"""The app: header, the pages, and the one timer that follows the run folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from rewardfl_app.runs.control import Kind
-from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, train_page
+from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, playground_page, runs_page, train_page
 from rewardfl_app.ui.dataset_view import embedded_clips
 from rewardfl_app.ui.session import PARTS, Session
 
@@ -29,16 +29,21 @@ def build_app(runs_dir: Path) -> gr.Blocks:
         preferences = gr.BrowserState(_PREFERENCES, storage_key="rewardfl_view", secret="rewardfl-view")
         session_state = gr.State(None)
         bar = header.build()
-        with gr.Tabs(selected="train", elem_id="pages") as pages:
+        with gr.Tabs(selected="train", elem_id="pages"):
             with gr.Tab("Train", id="train", render_children=True):
-                train = train_page.build_page(runs_dir)
+                train_page.build_page(runs_dir)
             with gr.Tab("Monitor", id="monitor", render_children=True):
                 monitor = monitor_page.build()
             with gr.Tab("Faces", id="faces", render_children=True):
                 faces = faces_page.build(runs_dir)
             with gr.Tab("Compare", id="compare", render_children=True):
                 compare = compare_page.build(runs_dir)
+            with gr.Tab("Runs", id="runs", render_children=True):
+                runs = runs_page.build(runs_dir)
+            with gr.Tab("Playground", id="playground", render_children=True):
+                playground = playground_page.build(runs_dir)
         parts = [bar, monitor.top, monitor.curves, monitor.sample, monitor.activity, faces, compare]
+        parts += [runs, playground]
         timer = gr.Timer(TICK_SECONDS)
         follow = [session_state, *parts]
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
@@ -57,9 +62,6 @@ def build_app(runs_dir: Path) -> gr.Blocks:
             session = session or Session(runs_dir)
             session.choose(run)
             return {"run": run}, session, *session.update()
-
-        def started(session: Session | None, event: gr.EventData) -> tuple[Any, ...]:
-            return gr.Tabs(selected="monitor"), *chosen(session, event)
 
         def requested(kind: Kind) -> Any:
             def ask(session: Session | None) -> tuple[Any, ...]:
@@ -86,7 +88,6 @@ def build_app(runs_dir: Path) -> gr.Blocks:
         timer.tick(tick, [session_state, preferences], follow, **quiet)
         bar.choose(chosen, session_state, [preferences, *follow], **quiet)
         faces.missed(missed, [session_state, preferences], follow, **quiet)
-        train.started(started, session_state, [pages, preferences, *follow], **quiet)
         bar.stop(requested("stop_and_save"), session_state, follow, **quiet)
         bar.stop_now(requested("stop_now"), session_state, follow, **quiet)
         monitor.top.save_now(requested("save_now"), session_state, follow, **quiet)

@@ -10,6 +10,9 @@ from gradio.themes.utils import colors, sizes
 from gradio.themes.utils.fonts import LocalFont
 
 ASSETS = Path(__file__).parent / "assets"
+STYLES = ("page.css", "train.css", "monitor.css", "compare.css", "faces.css", "runs.css", "playground.css")
+# Run before any component: what several pages share.
+SCRIPTS = ("shared.js", "route.js", "chart.js", "overlay.js")
 
 # IBM Plex Sans comes with Gradio and is served by the app, so the page looks the same where Inter is not installed.
 FONT = ("Inter", LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif")
@@ -80,10 +83,10 @@ def theme() -> gr.themes.Base:
 
 def css() -> str:
     """The style sheet of the whole page."""
-    return "\n".join(asset(name) for name in ("page.css", "train.css", "monitor.css", "compare.css", "faces.css"))
+    return "\n".join(asset(name) for name in STYLES)
 
 
 def head() -> str:
     """Scripts that run before any component: the shared functions, the chart and the video overlay."""
-    scripts = "\n".join(asset(name) for name in ("shared.js", "chart.js", "overlay.js"))
+    scripts = "\n".join(asset(name) for name in SCRIPTS)
     return f"<script>\n{scripts}\n</script>"

@@ -76,7 +76,7 @@ def page_value(runs_dir: Path) -> dict[str, Any]:
 
 
 def build_page(runs_dir: Path) -> gr.HTML:
-    """The page is one component; it triggers `started` with {run}."""
+    """The page is one component; it asks the server functions for everything."""
 
     def review(request: dict[str, Any]) -> dict[str, Any]:
         return draft.review(_values(request), str(request.get("source")), runs_dir)

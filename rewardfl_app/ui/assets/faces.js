@@ -81,7 +81,7 @@ function none(title, text, ...actions) {
 async function showRun(v, usable) {
   if (!usable) {
     const ownButton = el("button.btn.primary", {type: "button", onclick: () => { source = "own"; remember(); show(); }}, "Score a video of your own");
-    if (!v.run) none("No run yet", "Start a run on the Train page: the faces of its videos appear here, frame by frame. A video of your own can be scored right now.", ownButton, el("button.btn", {type: "button", onclick: () => RFL.openPage("Train")}, "Go to Train"));
+    if (!v.run) none("No run yet", "Start a run on the Train page: the faces of its videos appear here, frame by frame. A video of your own can be scored right now.", ownButton, el("button.btn", {type: "button", onclick: () => RFL.go("train")}, "Go to Train"));
     else none(v.finished ? "This run has no videos" : "The first videos are on their way", v.finished ? "It ended before its first evaluation. Choose another run above, or score a video of your own." : "The untrained model’s videos are rendered and scored first; they appear here by themselves.", ownButton);
     return;
   }

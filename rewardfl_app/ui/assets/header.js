@@ -34,7 +34,7 @@ function show() {
   document.title = (v.finished ? v.word : (v.total ? Math.round(100 * share) + "%" : v.word)) + " · " + v.name + " · Reward FL";
 }
 
-runs.addEventListener("change", () => trigger("choose", {run: runs.value}));
+runs.addEventListener("change", () => { RFL.go(RFL.here().page, {run: runs.value}); });
 stop.addEventListener("click", () => {
   const v = props.value;
   $(".dlg-text").textContent = "The trainer finishes the step it is in, saves a checkpoint and ends. “" + v.name + "” is at step " + v.step +
@@ -60,17 +60,23 @@ $(".hd-theme").addEventListener("click", () => {
   paint(scheme);
   window.dispatchEvent(new Event("rewardfl:scheme"));
 });
-/* The open page of this tab survives a refresh, and the reload that Gradio does when the app was restarted. */
-const PAGE = "rewardfl_page";
-const tabs = () => [...document.querySelectorAll("#pages button[role=tab]")];
-const keepPage = () => { const open = tabs().find(b => b.getAttribute("aria-selected") === "true"); if (open && restored) sessionStorage.setItem(PAGE, open.textContent.trim()); };
-let restored = false;
-(function restore(tries) {
-  const wanted = sessionStorage.getItem(PAGE), tab = tabs().find(b => b.textContent.trim() === wanted);
-  if (!wanted || tries <= 0 || (tab && tab.getAttribute("aria-selected") === "true")) { restored = true; return; }
-  if (tab) tab.click();  // takes effect only once the tabs are ready
-  setTimeout(() => restore(tries - 1), 50);
-})(100);
-document.addEventListener("click", event => { if (event.target.closest("#pages button[role=tab]")) setTimeout(keepPage, 50); });
-watch("value", () => { show(); keepPage(); });
+/* The address names the run that is looked at. One it names that is not here is said so, and the run shown instead is named. */
+let shown = null;
+function follow() {
+  const v = props.value || {runs: [], run: null};
+  const wanted = RFL.here().params.run;
+  if (v.loading) return;
+  const known = run => v.runs.some(r => r.id === run);
+  if (wanted && wanted !== v.run && known(wanted) && shown === null) ask(wanted);
+  else if (wanted && !known(wanted) && shown === null) {
+    RFL.toast("There is no run “" + wanted + "” in this folder.");
+    RFL.note({run: v.run});
+  } else if (v.run !== shown) RFL.note({run: v.run});
+  shown = v.run;
+}
+function ask(run) { if (run && run !== props.value?.run) trigger("choose", {run}); }
+RFL.on("choose", ({run}) => ask(run));
+RFL.on("route", ({params}) => ask(params.run));
+watch("value", () => { show(); follow(); });
 show();
+follow();

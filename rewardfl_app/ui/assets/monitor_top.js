@@ -1,4 +1,4 @@
-const {el, fill, fixed, signed, percent, openPage} = RFL;
+const {el, fill, fixed, signed, percent} = RFL;
 const root = element.querySelector(".mt");
 const asking = {save_now: "Save now", sample_now: "Sample now"};
 
@@ -22,7 +22,7 @@ function show() {
   if (!v.run) {
     fill(root, el("div.empty", {}, el("h2", {}, "Nothing to watch yet"),
       el("p", {}, "Start a run on the Train page: the reward curve, the newest video and what changed appear here."),
-      el("button.btn.primary", {type: "button", onclick: () => openPage("Train")}, "Go to Train")));
+      el("button.btn.primary", {type: "button", onclick: () => RFL.go("train")}, "Go to Train")));
     return;
   }
   const ended = v.exit;
@@ -36,7 +36,7 @@ function show() {
       v.checkpoint !== null ? el("p.next", {}, "The checkpoint of step " + v.checkpoint + " is saved.") : null), resumeButton(v)) : null,
     el("div.verdict", {"data-level": v.level, role: "status"},
       el("div", {}, el("h2", {}, v.step ? "After " + v.step + " steps" : "Before training"), el("p", {}, v.sentence)),
-      el("div.verdict-actions", {}, v.step ? el("button.btn.primary", {type: "button", onclick: () => openPage("Compare")}, "Compare videos") : null,
+      el("div.verdict-actions", {}, v.step ? el("button.btn.primary", {type: "button", onclick: () => RFL.go("compare")}, "Compare videos") : null,
         v.finished ? null : [button("sample_now"), button("save_now")])),
     el("div.tiles", {},
       tile(v, "Reward", "face similarity by the recogniser it trains on" + (v.num_samples ? ", " + v.num_samples + " fixed videos" : ""), "after", v.reward, "neutral", {quiet: v.level === "warn", digits: 3, unit: ""}),

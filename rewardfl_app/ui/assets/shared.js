@@ -85,11 +85,6 @@ window.RFL = window.RFL || (() => {
     return new Date(unix * 1000).toLocaleString([], {day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23"});
   }
 
-  function openPage(name) {
-    const tab = [...document.querySelectorAll("#pages button[role=tab]")].find(b => b.textContent.trim() === name);
-    if (tab) tab.click();
-  }
-
   function isShown(node) {
     return !document.hidden && node.offsetParent !== null;
   }
@@ -101,5 +96,5 @@ window.RFL = window.RFL || (() => {
     return getComputedStyle(document.body).getPropertyValue(names[role] || role).trim();
   }
 
-  return {el, append, fill, fileUrl, loadJson, fixed, signed, short, percent, duration, clock, when, openPage, isShown, color};
+  return {el, append, fill, fileUrl, loadJson, fixed, signed, short, percent, duration, clock, when, isShown, color};
 })();

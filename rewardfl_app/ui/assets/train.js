@@ -1,4 +1,4 @@
-const {el, fill, openPage} = RFL;
+const {el, fill} = RFL;
 const $ = selector => element.querySelector(selector);
 const first = props.value;
 const fields = new Map();
@@ -192,7 +192,7 @@ $(".start").addEventListener("click", async event => {
   button.textContent = "Start";
   problems = answer.problems || [];
   paintProblems();
-  if (answer.run) { $(".name").value = ""; remember(); trigger("started", {run: answer.run}); review(); }
+  if (answer.run) { $(".name").value = ""; remember(); RFL.go("monitor", {run: answer.run}); review(); }
   else if (problems.length && rows.has(problems[0].field)) reveal(problems[0].field);
 });
 
