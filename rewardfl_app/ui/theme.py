@@ -10,7 +10,7 @@ from gradio.themes.utils import colors, sizes
 from gradio.themes.utils.fonts import LocalFont
 
 ASSETS = Path(__file__).parent / "assets"
-STYLES = ("page.css", "train.css", "monitor.css", "compare.css", "faces.css", "runs.css", "playground.css")
+STYLES = ("page.css", "chart.css", "train.css", "monitor.css", "compare.css", "faces.css", "runs.css", "playground.css")
 # Run before any component: what several pages share.
 SCRIPTS = ("shared.js", "route.js", "chart.js", "overlay.js")
 

@@ -1,4 +1,6 @@
-/* A small line chart: grid, lines, marks, dashed levels, shared crosshair and zoom. Zoom lives here, so new data keep it. */
+/* A small line chart: grid, lines, marks, dashed levels, shared crosshair and zoom. Zoom lives here, so new data keep it.
+   data: {title, help, unit, digits, floor, series, lines, marks}. A series: {label, role or color, x, t, y, marks: points drawn,
+   dash: true for a dashed line, band: [low, high] of the same length as y, null where there is no interval}. */
 window.RFL.Chart = window.RFL.Chart || class Chart {
   constructor(root, group) {
     const {el} = RFL;
@@ -32,9 +34,9 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     this.help.textContent = data.help || "";
     const last = data.series.map(s => s.label + " " + short(s.y[s.y.length - 1]) + (data.unit ? " " + data.unit : ""));
     this.svg.setAttribute("aria-label", data.title + ": " + last.join(", "));
-    fill(this.legend, data.series.map(s => el("span.ch-key", {}, el("i", {style: "background:" + RFL.color(s.role)}), s.label,
+    fill(this.legend, data.series.map(s => el("span.ch-key", {}, el("i", {class: s.dash ? "dash" : "", style: swatch(s)}), s.label,
       el("b", {}, this.text(s.y[s.y.length - 1])))),
-      data.lines.map(l => el("span.ch-key", {}, el("i.dash", {style: "border-color:" + RFL.color(l.role)}), l.label)));
+      data.lines.map(l => el("span.ch-key", {}, el("i.dash", {style: "border-color:" + paint(l)}), l.label)));
     this.draw();
   }
 
@@ -43,6 +45,12 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     const digits = this.data.digits;
     const plain = size !== 0 && (size < 10 ** -digits || size >= 100000) ? RFL.short(value) : RFL.fixed(value, digits);
     return plain + (this.data.unit ? " " + this.data.unit : "");
+  }
+
+  /* " (low to high)" of a point, "" where there is no interval. */
+  interval(series, i) {
+    const [low, high] = (series.band || []).map(side => side[i]);
+    return Number.isFinite(low) && Number.isFinite(high) ? " (" + RFL.fixed(low, this.data.digits) + " to " + RFL.fixed(high, this.data.digits) + ")" : "";
   }
 
   xs(series) { return this.group.axis === "time" ? series.t : series.x; }
@@ -58,12 +66,14 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     const data = this.data;
     const width = this.plot.clientWidth, height = this.plot.clientHeight;
     if (!data || width < 60 || height < 40) return;
-    const {el, fill, short, color} = RFL;
+    const {el, fill, short} = RFL;
     const all = data.series.flatMap(s => this.xs(s));
     let x0 = Math.min(...[0, ...all]), x1 = Math.max(...[...all, x0 + 1]);
     if (this.group.range) [x0, x1] = this.group.range;
     const lines = data.series.map(s => ({s, x: this.xs(s), raw: s.y, y: s.marks ? s.y : this.smooth(s.y)}));
-    const seen = lines.flatMap(l => l.y.filter((_, i) => l.x[i] >= x0 && l.x[i] <= x1)).concat(data.lines.map(l => l.y));
+    const inside = l => (_, i) => l.x[i] >= x0 && l.x[i] <= x1;
+    const seen = lines.flatMap(l => [l.y, ...(l.s.band || [])].flatMap(y => y.filter(inside(l)))).concat(data.lines.map(l => l.y))
+      .filter(Number.isFinite);
     let y0 = Math.min(...seen), y1 = Math.max(...seen);
     if (!Number.isFinite(y0)) { y0 = 0; y1 = 1; }
     if (data.floor !== null && data.floor !== undefined) y0 = Math.min(y0, data.floor);
@@ -84,17 +94,23 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
       el("text.ch-tick", {x: px(v), y: height - 6, "text-anchor": "middle"}, this.group.axis === "time" ? RFL.duration(v) : short(v)));
     const marks = (data.marks || []).filter(() => this.group.axis !== "time").filter(m => m.step >= x0 && m.step <= x1).map(m =>
       el("line.ch-event", {x1: px(m.step), x2: px(m.step), y1: top, y2: height - bottom}, el("title", {}, m.label)));
-    const levels = data.lines.map(l => el("line.ch-level", {x1: left, x2: width - right, y1: py(l.y), y2: py(l.y), stroke: color(l.role)}));
+    const levels = data.lines.map(l => el("line.ch-level", {x1: left, x2: width - right, y1: py(l.y), y2: py(l.y), stroke: paint(l)}));
     const clip = this.clip = this.clip || "clip" + Math.random().toString(36).slice(2);
     const curves = lines.map(l => {
       const d = l.x.map((x, i) => (i ? "L" : "M") + px(x).toFixed(1) + " " + py(l.y[i]).toFixed(1)).join("");
-      const stroke = color(l.s.role);
-      const path = el("path.ch-line", {d, stroke, class: l.s.role === "train" ? "faint" : ""});
+      const stroke = paint(l.s);
+      const path = el("path.ch-line", {d, stroke, "stroke-dasharray": l.s.dash ? "6 4" : null, class: l.s.role === "train" ? "faint" : ""});
+      const band = l.s.band ? stretches(l.s.band).map(([from, to]) => {
+        const along = Array.from({length: to - from}, (_, i) => from + i);
+        const edge = (y, order) => order.map(i => px(l.x[i]).toFixed(1) + " " + py(y[i]).toFixed(1));
+        if (to - from === 1) return el("path.ch-whisker", {d: "M" + edge(l.s.band[0], along) + "L" + edge(l.s.band[1], along), stroke});
+        return el("path.ch-interval", {d: "M" + [...edge(l.s.band[0], along), ...edge(l.s.band[1], along.reverse())].join("L") + "Z", fill: stroke});
+      }) : null;
       const raw = this.group.smoothing && !l.s.marks
         ? el("path.ch-line", {class: "raw", stroke, d: l.x.map((x, i) => (i ? "L" : "M") + px(x).toFixed(1) + " " + py(l.raw[i]).toFixed(1)).join("")})
         : null;
       const dots = l.s.marks || l.x.length === 1 ? l.x.map((x, i) => el("circle.ch-dot", {cx: px(x), cy: py(l.y[i]), r: l.x.length > 60 ? 2 : 3.2, fill: stroke})) : [];
-      return [raw, path, dots];
+      return [band, raw, path, dots];
     });
     const clipPath = document.createElementNS("http://www.w3.org/2000/svg", "clipPath");
     clipPath.id = clip;
@@ -158,8 +174,8 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     this.tip.hidden = !owner;
     if (!owner) return;
     fill(this.tip, el("div.ch-tip-x", {}, this.group.axis === "time" ? RFL.duration(best) : "step " + Math.round(best)),
-      rows.map(([line, i]) => el("div", {}, el("i", {style: "background:" + RFL.color(line.s.role)}), line.s.label,
-        el("b", {}, this.text(line.raw[i])))));
+      rows.map(([line, i]) => el("div", {}, el("i", {class: line.s.dash ? "dash" : "", style: swatch(line.s)}), line.s.label,
+        el("b", {}, this.text(line.raw[i]), this.interval(line.s, i)))));
     this.tip.style.left = cx > width / 2 ? "auto" : cx + 12 + "px";
     this.tip.style.right = cx > width / 2 ? width - cx + 12 + "px" : "auto";
   }
@@ -172,6 +188,35 @@ window.RFL.ChartGroup = window.RFL.ChartGroup || class ChartGroup {
   hover(x, owner) { for (const chart of this.charts) chart.crosshair(x, chart === owner); }
   redraw() { for (const chart of this.charts) chart.draw(); }
 };
+
+/* {run id: CSS colour} for runs shown together: the same runs always get the same colours, no two of up to ten the same. A run
+   keeps its colour when another one is added, unless both want the same one. */
+window.RFL.runColors = function (ids) {
+  const NUM = 10, taken = new Set(), found = {};
+  for (const id of [...new Set(ids)].sort()) {
+    let place = [...id].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) >>> 0, 7) % NUM;
+    while (taken.has(place) && taken.size < NUM) place = (place + 1) % NUM;
+    taken.add(place);
+    found[id] = "var(--rf-run-" + (place + 1) + ")";
+  }
+  return found;
+};
+
+/* The colour of a series or level: `color` (any CSS colour) before its role's. */
+function paint(series) { return series.color || RFL.color(series.role); }
+
+function swatch(series) { return (series.dash ? "border-color:" : "background:") + paint(series); }
+
+/* [from, to) of the stretches in which a band has both sides. */
+function stretches([low, high]) {
+  const found = [];
+  for (let i = 0; i < low.length; i++) {
+    if (!Number.isFinite(low[i]) || !Number.isFinite(high[i])) continue;
+    const last = found[found.length - 1];
+    if (last && last[1] === i) last[1] = i + 1; else found.push([i, i + 1]);
+  }
+  return found;
+}
 
 function ticks(low, high, wanted, whole) {
   const rough = (high - low) / Math.max(1, wanted);
