@@ -40,6 +40,8 @@ MOTION_KEPT = 0.95  # share of the base model's motion
 MOTION_GROSS = 0.85  # the same, where one evaluation is enough
 FACE_RATE_LOST = 0.05  # share of the frames; twice as much where one evaluation is enough
 
+ADVICE = "Raise kl_weight, or use an earlier checkpoint."
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -182,5 +184,5 @@ def _judge_parts(reward: Gain, judge: Gain, best: _Peak | None) -> _Reason | Non
 
 def _alarm(step: int, since: int, reasons: dict[str, _Reason]) -> Alarm:
     said = "; ".join(reason.text for reason in reasons.values())
-    sentence = f"Possible reward hacking since step {since}: {said}. Raise kl_weight, or use an earlier checkpoint."
+    sentence = f"Possible reward hacking since step {since}: {said}. {ADVICE}"
     return Alarm(step, since, tuple(reasons), sentence)

@@ -10,9 +10,19 @@ from gradio.themes.utils import colors, sizes
 from gradio.themes.utils.fonts import LocalFont
 
 ASSETS = Path(__file__).parent / "assets"
-STYLES = ("page.css", "chart.css", "train.css", "monitor.css", "compare.css", "faces.css", "runs.css", "playground.css")
+STYLES = (
+    "page.css",
+    "chart.css",
+    "hacking.css",
+    "train.css",
+    "monitor.css",
+    "compare.css",
+    "faces.css",
+    "runs.css",
+    "playground.css",
+)
 # Run before any component: what several pages share.
-SCRIPTS = ("shared.js", "route.js", "chart.js", "overlay.js")
+SCRIPTS = ("shared.js", "route.js", "chart.js", "hacking.js", "overlay.js")
 
 # IBM Plex Sans comes with Gradio and is served by the app, so the page looks the same where Inter is not installed.
 FONT = ("Inter", LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif")
