@@ -22,7 +22,7 @@ STYLES = (
     "playground.css",
 )
 # Run before any component: what several pages share.
-SCRIPTS = ("shared.js", "route.js", "chart.js", "hacking.js", "overlay.js")
+SCRIPTS = ("shared.js", "route.js", "chart_parts.js", "chart_group.js", "chart.js", "hacking.js", "overlay.js")
 
 # IBM Plex Sans comes with Gradio and is served by the app, so the page looks the same where Inter is not installed.
 FONT = ("Inter", LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif")

@@ -1,43 +1,50 @@
-/* A small line chart: grid, lines, marks, dashed levels, shared crosshair and zoom. Zoom lives here, so new data keep it.
+/* A line chart: grid, lines, intervals, marks, dashed levels; crosshair and zoom are shared with the charts of its group.
    data: {title, help, unit, digits, floor, series, lines, marks}. A series: {label, role or color, x, t, y, marks: points drawn,
-   dash: true for a dashed line, band: [low, high] of the same length as y, null where there is no interval}. */
-window.RFL.Chart = window.RFL.Chart || class Chart {
+   dash: true for a dashed line, band: [low, high] of the same length as y}; null in y or band is a gap. */
+window.RFL.Chart = window.RFL.Chart || (({paint, swatch, trace, intervals, spread, ticks, nearest}) => class Chart {
   constructor(root, group) {
     const {el} = RFL;
     this.root = root;
     this.group = group;
     this.data = null;
-    this.svg = el("svg", {role: "img"});
+    this.svg = el("svg", {"aria-hidden": "true"});
     this.legend = el("div.ch-legend");
     this.title = el("h3");
     this.help = el("span.ch-help");
     this.tip = el("div.ch-tip", {hidden: true});
-    this.plot = el("div.ch-plot", {}, this.svg, this.tip);
+    this.said = el("span.sr", {role: "status"});
+    this.plot = el("div.ch-plot", {tabindex: 0, role: "group", "aria-roledescription": "chart"}, this.svg, this.tip, this.said);
     root.append(el("div.ch-head", {}, el("div", {}, this.title, this.help), this.legend), this.plot);
     this.plot.addEventListener("pointermove", event => this.move(event));
-    this.plot.addEventListener("pointerleave", () => this.group.hover(null));
+    this.plot.addEventListener("pointerleave", () => { if (!this.drag) this.group.hover(null); });
     this.plot.addEventListener("pointerdown", event => this.press(event));
     this.plot.addEventListener("dblclick", () => this.group.zoom(null));
-    new ResizeObserver(() => this.draw()).observe(this.plot);
+    this.plot.addEventListener("wheel", event => this.wheel(event), {passive: false});
+    this.plot.addEventListener("keydown", event => this.key(event));
+    this.plot.addEventListener("blur", () => { this.said.textContent = ""; this.group.hover(null); });
+    this.resized = new ResizeObserver(() => this.draw());
+    this.resized.observe(this.plot);
     group.charts.add(this);
   }
 
   remove() {
+    this.resized.disconnect();
     this.group.charts.delete(this);
     this.root.remove();
   }
 
   update(data) {
     const {el, fill, short} = RFL;
+    const before = this.group.whole().join();
     this.data = data;
     this.title.textContent = data.title;
     this.help.textContent = data.help || "";
     const last = data.series.map(s => s.label + " " + short(s.y[s.y.length - 1]) + (data.unit ? " " + data.unit : ""));
-    this.svg.setAttribute("aria-label", data.title + ": " + last.join(", "));
-    fill(this.legend, data.series.map(s => el("span.ch-key", {}, el("i", {class: s.dash ? "dash" : "", style: swatch(s)}), s.label,
+    this.plot.setAttribute("aria-label", data.title + ": " + last.join(", ") + ". Arrow keys read the points, plus and minus zoom, 0 shows all.");
+    fill(this.legend, data.series.map(s => el("span.ch-key", {}, el("i", {class: s.dash ? "dash" : "", style: swatch(s)}), el("span", {title: s.label}, s.label),
       el("b", {}, this.text(s.y[s.y.length - 1])))),
       data.lines.map(l => el("span.ch-key", {}, el("i.dash", {style: "border-color:" + paint(l)}), l.label)));
-    this.draw();
+    if (this.group.whole().join() === before) this.draw(); else this.group.redraw();
   }
 
   text(value) {
@@ -55,11 +62,17 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
 
   xs(series) { return this.group.axis === "time" ? series.t : series.x; }
 
+  where(x) { return this.group.axis === "time" ? RFL.duration(x) || "0 s" : "step " + Math.round(x); }
+
   smooth(y) {
     const keep = this.group.smoothing;
     if (!keep) return y;
     let sum = 0, weight = 0;
-    return y.map(value => { sum = keep * sum + (1 - keep) * value; weight = keep * weight + (1 - keep); return sum / weight; });
+    return y.map(value => {
+      if (!Number.isFinite(value)) return value;
+      sum = keep * sum + (1 - keep) * value; weight = keep * weight + (1 - keep);
+      return sum / weight;
+    });
   }
 
   draw() {
@@ -67,20 +80,9 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     const width = this.plot.clientWidth, height = this.plot.clientHeight;
     if (!data || width < 60 || height < 40) return;
     const {el, fill, short} = RFL;
-    const all = data.series.flatMap(s => this.xs(s));
-    let x0 = Math.min(...[0, ...all]), x1 = Math.max(...[...all, x0 + 1]);
-    if (this.group.range) [x0, x1] = this.group.range;
+    const [x0, x1] = this.group.range || this.group.whole();
     const lines = data.series.map(s => ({s, x: this.xs(s), raw: s.y, y: s.marks ? s.y : this.smooth(s.y)}));
-    const inside = l => (_, i) => l.x[i] >= x0 && l.x[i] <= x1;
-    const seen = lines.flatMap(l => [l.y, ...(l.s.band || [])].flatMap(y => y.filter(inside(l)))).concat(data.lines.map(l => l.y))
-      .filter(Number.isFinite);
-    let y0 = Math.min(...seen), y1 = Math.max(...seen);
-    if (!Number.isFinite(y0)) { y0 = 0; y1 = 1; }
-    if (data.floor !== null && data.floor !== undefined) y0 = Math.min(y0, data.floor);
-    if (y1 - y0 < 1e-12) { const pad = Math.abs(y1) * 0.1 || 0.5; y0 -= data.floor === y0 ? 0 : pad; y1 += pad; }
-    const pad = (y1 - y0) * 0.07;
-    y1 += pad;
-    if (data.floor !== y0) y0 -= pad;
+    const [y0, y1] = spread(lines, data, x0, x1);
     const left = 46, right = 10, top = 8, bottom = 22;
     const px = x => left + (x - x0) / (x1 - x0) * (width - left - right);
     const py = y => top + (y1 - y) / (y1 - y0) * (height - top - bottom);
@@ -91,26 +93,18 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
       el("text.ch-tick", {x: left - 8, y: py(v) + 3.5, "text-anchor": "end"}, short(v))]);
     const wanted = Math.max(2, Math.floor((width - left) / 90));
     const below = ticks(x0, x1, wanted, this.group.axis !== "time").map(v =>
-      el("text.ch-tick", {x: px(v), y: height - 6, "text-anchor": "middle"}, this.group.axis === "time" ? RFL.duration(v) : short(v)));
+      el("text.ch-tick", {x: px(v), y: height - 6, "text-anchor": "middle"}, this.group.axis === "time" ? RFL.duration(v) || "0" : short(v)));
     const marks = (data.marks || []).filter(() => this.group.axis !== "time").filter(m => m.step >= x0 && m.step <= x1).map(m =>
       el("line.ch-event", {x1: px(m.step), x2: px(m.step), y1: top, y2: height - bottom}, el("title", {}, m.label)));
     const levels = data.lines.map(l => el("line.ch-level", {x1: left, x2: width - right, y1: py(l.y), y2: py(l.y), stroke: paint(l)}));
     const clip = this.clip = this.clip || "clip" + Math.random().toString(36).slice(2);
     const curves = lines.map(l => {
-      const d = l.x.map((x, i) => (i ? "L" : "M") + px(x).toFixed(1) + " " + py(l.y[i]).toFixed(1)).join("");
       const stroke = paint(l.s);
-      const path = el("path.ch-line", {d, stroke, "stroke-dasharray": l.s.dash ? "6 4" : null, class: l.s.role === "train" ? "faint" : ""});
-      const band = l.s.band ? stretches(l.s.band).map(([from, to]) => {
-        const along = Array.from({length: to - from}, (_, i) => from + i);
-        const edge = (y, order) => order.map(i => px(l.x[i]).toFixed(1) + " " + py(y[i]).toFixed(1));
-        if (to - from === 1) return el("path.ch-whisker", {d: "M" + edge(l.s.band[0], along) + "L" + edge(l.s.band[1], along), stroke});
-        return el("path.ch-interval", {d: "M" + [...edge(l.s.band[0], along), ...edge(l.s.band[1], along.reverse())].join("L") + "Z", fill: stroke});
-      }) : null;
-      const raw = this.group.smoothing && !l.s.marks
-        ? el("path.ch-line", {class: "raw", stroke, d: l.x.map((x, i) => (i ? "L" : "M") + px(x).toFixed(1) + " " + py(l.raw[i]).toFixed(1)).join("")})
-        : null;
-      const dots = l.s.marks || l.x.length === 1 ? l.x.map((x, i) => el("circle.ch-dot", {cx: px(x), cy: py(l.y[i]), r: l.x.length > 60 ? 2 : 3.2, fill: stroke})) : [];
-      return [band, raw, path, dots];
+      const path = el("path.ch-line", {d: trace(l.x, l.y, px, py), stroke, "stroke-dasharray": l.s.dash ? "6 4" : null, class: l.s.role === "train" ? "faint" : ""});
+      const raw = this.group.smoothing && !l.s.marks ? el("path.ch-line", {class: "raw", stroke, d: trace(l.x, l.raw, px, py)}) : null;
+      const dots = l.s.marks || l.x.length === 1
+        ? l.x.map((x, i) => Number.isFinite(l.y[i]) ? el("circle.ch-dot", {cx: px(x), cy: py(l.y[i]), r: l.x.length > 60 ? 2 : 3.2, fill: stroke}) : null) : [];
+      return [l.s.band ? intervals(l, px, py, stroke) : null, raw, path, dots];
     });
     const clipPath = document.createElementNS("http://www.w3.org/2000/svg", "clipPath");
     clipPath.id = clip;
@@ -119,6 +113,8 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     this.band = el("rect.ch-band", {y: top, height: height - top - bottom, width: 0, visibility: "hidden"});
     fill(this.svg, clipPath, grid, below, el("g", {"clip-path": "url(#" + clip + ")"}, marks, levels, curves), this.cross, this.band);
     this.plot.classList.toggle("zoomed", Boolean(this.group.range));
+    const {x, owner} = this.group.hovered;
+    if (x !== null) this.crosshair(x, owner === this);
   }
 
   at(event) {
@@ -128,26 +124,37 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     return x0 + Math.min(1, Math.max(0, share)) * (x1 - x0);
   }
 
+  /* A drag marks the stretch to zoom to; with Shift or the middle button it moves the zoomed one. */
   press(event) {
-    if (!this.scale || event.button !== 0) return;
-    this.from = this.at(event);
+    if (!this.scale || event.button > 1) return;
+    const pan = Boolean(this.group.range) && (event.shiftKey || event.button === 1);
+    if (event.button === 1 && !pan) return;
+    event.preventDefault();
+    this.plot.focus({preventScroll: true});
+    this.drag = {pan, from: this.at(event), x: event.clientX};
     this.plot.setPointerCapture(event.pointerId);
     const done = up => {
-      this.plot.removeEventListener("pointerup", done);
-      const to = this.at(up), from = this.from;
-      this.from = null;
+      for (const name of ["pointerup", "pointercancel"]) this.plot.removeEventListener(name, done);
+      const {from} = this.drag;
+      this.drag = null;
       this.band.setAttribute("visibility", "hidden");
-      const {px} = this.scale;
-      if (Math.abs(px(to) - px(from)) > 8) this.group.zoom([Math.min(from, to), Math.max(from, to)]);
+      const to = this.at(up), {px} = this.scale;
+      if (!pan && up.type === "pointerup" && Math.abs(px(to) - px(from)) > 8) this.group.zoom([Math.min(from, to), Math.max(from, to)]);
     };
-    this.plot.addEventListener("pointerup", done);
+    for (const name of ["pointerup", "pointercancel"]) this.plot.addEventListener(name, done);
   }
 
   move(event) {
     if (!this.scale) return;
     const x = this.at(event);
-    if (this.from !== null && this.from !== undefined) {
-      const a = this.scale.px(this.from), b = this.scale.px(x);
+    if (this.drag && this.drag.pan) {
+      const {left, right, width} = this.scale, moved = this.drag.x - event.clientX;
+      this.drag.x = event.clientX;
+      this.group.pan(moved / (width - left - right));
+      return;
+    }
+    if (this.drag) {
+      const a = this.scale.px(this.drag.from), b = this.scale.px(x);
       this.band.setAttribute("x", Math.min(a, b));
       this.band.setAttribute("width", Math.abs(a - b));
       this.band.setAttribute("visibility", "visible");
@@ -155,84 +162,54 @@ window.RFL.Chart = window.RFL.Chart || class Chart {
     this.group.hover(x, this);
   }
 
+  /* Sideways (or with Shift) the wheel moves a zoomed chart; up and down stays the page's. */
+  wheel(event) {
+    const sideways = event.shiftKey && !event.deltaX ? event.deltaY : Math.abs(event.deltaX) > Math.abs(event.deltaY) ? event.deltaX : 0;
+    if (!sideways || !this.group.range) return;
+    event.preventDefault();
+    this.group.pan(sideways / this.plot.clientWidth);
+  }
+
+  key(event) {
+    const {group} = this, point = group.hovered.x;
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.scale) return;
+    const acts = {
+      "+": () => group.zoomBy(0.5, point), "=": () => group.zoomBy(0.5, point), "-": () => group.zoomBy(2, point), "0": () => group.zoom(null),
+      Escape: () => { if (!group.range) return false; group.zoom(null); },
+      ArrowRight: () => event.shiftKey ? group.pan(0.25) : this.walk(1), ArrowLeft: () => event.shiftKey ? group.pan(-0.25) : this.walk(-1),
+      Home: () => this.walk(-Infinity), End: () => this.walk(Infinity),
+    };
+    if (!acts[event.key] || acts[event.key]() === false) return;
+    event.preventDefault();
+  }
+
+  /* Put the crosshair `by` points on and say what stands there. */
+  walk(by) {
+    const {x0, x1, lines} = this.scale;
+    const xs = [...new Set(lines.flatMap(l => l.x))].filter(x => x >= x0 && x <= x1).sort((a, b) => a - b);
+    if (!xs.length) return;
+    const {x} = this.group.hovered, now = x === null ? -1 : nearest(xs, x);
+    const place = x === null && by === -1 ? xs.length - 1 : Math.min(xs.length - 1, Math.max(0, now + by));
+    this.group.hover(xs[place], this);
+    this.said.textContent = this.tip.innerText.replace(/\s+/g, " ");
+  }
+
   crosshair(x, owner) {
     if (!this.scale || !this.cross) return;
     if (x === null) { this.cross.setAttribute("visibility", "hidden"); this.tip.hidden = true; return; }
     const {el, fill} = RFL;
     const {px, lines, width} = this.scale;
-    const rows = [];
-    let best = null;
-    for (const line of lines) {
-      const i = nearest(line.x, x);
-      if (i < 0) continue;
-      if (best === null || Math.abs(line.x[i] - x) < Math.abs(best - x)) best = line.x[i];
-      rows.push([line, i]);
-    }
-    if (best === null) return;
+    const rows = lines.map(line => [line, nearest(line.x, x)]).filter(([line, i]) => i >= 0 && line.x[i] >= this.scale.x0 && line.x[i] <= this.scale.x1);
+    const best = rows.map(([line, i]) => line.x[i]).reduce((a, b) => a === null || Math.abs(b - x) < Math.abs(a - x) ? b : a, null);
+    if (best === null) { this.crosshair(null); return; }
     const cx = px(best);
     this.cross.setAttribute("x1", cx); this.cross.setAttribute("x2", cx); this.cross.setAttribute("visibility", "visible");
     this.tip.hidden = !owner;
     if (!owner) return;
-    fill(this.tip, el("div.ch-tip-x", {}, this.group.axis === "time" ? RFL.duration(best) : "step " + Math.round(best)),
-      rows.map(([line, i]) => el("div", {}, el("i", {class: line.s.dash ? "dash" : "", style: swatch(line.s)}), line.s.label,
+    fill(this.tip, el("div.ch-tip-x", {}, this.where(best)),
+      rows.map(([line, i]) => el("div", {}, el("i", {class: line.s.dash ? "dash" : "", style: swatch(line.s)}), el("span", {}, line.s.label),
         el("b", {}, this.text(line.raw[i]), this.interval(line.s, i)))));
     this.tip.style.left = cx > width / 2 ? "auto" : cx + 12 + "px";
     this.tip.style.right = cx > width / 2 ? width - cx + 12 + "px" : "auto";
   }
-};
-
-/* Charts that share zoom, crosshair, axis and smoothing. */
-window.RFL.ChartGroup = window.RFL.ChartGroup || class ChartGroup {
-  constructor() { this.charts = new Set(); this.range = null; this.axis = "step"; this.smoothing = 0; this.onzoom = null; }
-  zoom(range) { this.range = range; this.redraw(); if (this.onzoom) this.onzoom(range); }
-  hover(x, owner) { for (const chart of this.charts) chart.crosshair(x, chart === owner); }
-  redraw() { for (const chart of this.charts) chart.draw(); }
-};
-
-/* {run id: CSS colour} for runs shown together: the same runs always get the same colours, no two of up to ten the same. A run
-   keeps its colour when another one is added, unless both want the same one. */
-window.RFL.runColors = function (ids) {
-  const NUM = 10, taken = new Set(), found = {};
-  for (const id of [...new Set(ids)].sort()) {
-    let place = [...id].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) >>> 0, 7) % NUM;
-    while (taken.has(place) && taken.size < NUM) place = (place + 1) % NUM;
-    taken.add(place);
-    found[id] = "var(--rf-run-" + (place + 1) + ")";
-  }
-  return found;
-};
-
-/* The colour of a series or level: `color` (any CSS colour) before its role's. */
-function paint(series) { return series.color || RFL.color(series.role); }
-
-function swatch(series) { return (series.dash ? "border-color:" : "background:") + paint(series); }
-
-/* [from, to) of the stretches in which a band has both sides. */
-function stretches([low, high]) {
-  const found = [];
-  for (let i = 0; i < low.length; i++) {
-    if (!Number.isFinite(low[i]) || !Number.isFinite(high[i])) continue;
-    const last = found[found.length - 1];
-    if (last && last[1] === i) last[1] = i + 1; else found.push([i, i + 1]);
-  }
-  return found;
-}
-
-function ticks(low, high, wanted, whole) {
-  const rough = (high - low) / Math.max(1, wanted);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  let step = [1, 2, 5, 10].map(k => k * power).find(k => k >= rough) || rough;
-  if (whole) step = Math.max(1, Math.round(step));
-  const found = [];
-  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-9 && found.length < 30; i++) found.push(i * step);
-  return found;
-}
-
-function nearest(sorted, x) {
-  let low = 0, high = sorted.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] < x) low = middle + 1; else high = middle;
-  }
-  return low > 0 && Math.abs(sorted[low - 1] - x) <= Math.abs(sorted[low] - x) ? low - 1 : Math.min(low, sorted.length - 1);
-}
+})(RFL.plotting);
