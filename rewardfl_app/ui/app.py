@@ -86,7 +86,7 @@ def build_app(runs_dir: Path) -> gr.Blocks:
 
         blocks.load(opened, preferences, follow, **quiet)
         timer.tick(tick, [session_state, preferences], follow, **quiet)
-        bar.choose(chosen, session_state, [preferences, *follow], **quiet)
+        bar.choose(chosen, session_state, [preferences, *follow], trigger_mode="multiple", **quiet)
         faces.missed(missed, [session_state, preferences], follow, **quiet)
         bar.stop(requested("stop_and_save"), session_state, follow, **quiet)
         bar.stop_now(requested("stop_now"), session_state, follow, **quiet)

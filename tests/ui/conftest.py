@@ -13,6 +13,7 @@ import pytest
 
 # The modules beside the tests (page_run, app_process) are imported by name.
 sys.path.insert(0, str(Path(__file__).parent))
+from app_process import AppProcess  # noqa: E402
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -33,6 +34,21 @@ OUTAGE = (
     "ERR_CONTENT_LENGTH_MISMATCH",
     "Failed to fetch",
 )
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    """An empty runs folder."""
+    path = tmp_path / "runs"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def app(runs_dir: Path) -> Iterator[AppProcess]:
+    """The app over the runs folder."""
+    with AppProcess(runs_dir) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -61,20 +61,37 @@ $(".hd-theme").addEventListener("click", () => {
   window.dispatchEvent(new Event("rewardfl:scheme"));
 });
 /* The address names the run that is looked at. One it names that is not here is said so, and the run shown instead is named. */
-let shown = null;
+const PATIENCE_MS = 5000;
+let shown = null, coming = null, next = null, timer = null;  // coming: asked for; next: to be asked for after that
 function follow() {
   const v = props.value || {runs: [], run: null};
   const wanted = RFL.here().params.run;
   if (v.loading) return;
-  const known = run => v.runs.some(r => r.id === run);
-  if (wanted && wanted !== v.run && known(wanted) && shown === null) ask(wanted);
-  else if (wanted && !known(wanted) && shown === null) {
-    RFL.toast("There is no run “" + wanted + "” in this folder.");
-    RFL.note({run: v.run});
-  } else if (v.run !== shown) RFL.note({run: v.run});
+  if (coming === v.run) arrived();
+  if (coming) return;
+  if (shown === null && wanted && wanted !== v.run) ask(wanted);
+  else if (v.run !== shown) RFL.note({run: v.run});
   shown = v.run;
 }
-function ask(run) { if (run && run !== props.value?.run) trigger("choose", {run}); }
+function ask(run) {
+  next = null;
+  if (!run || run === (coming || props.value?.run)) return;
+  if (coming) { next = run; return; }
+  coming = run;
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    arrived();
+    RFL.toast("There is no run “" + run + "” in this folder.");
+    RFL.note({run: props.value?.run});
+  }, PATIENCE_MS);
+  trigger("choose", {run});
+}
+function arrived() {
+  clearTimeout(timer);
+  const wanted = next;
+  coming = null;
+  ask(wanted);
+}
 RFL.on("choose", ({run}) => ask(run));
 RFL.on("route", ({params}) => ask(params.run));
 watch("value", () => { show(); follow(); });

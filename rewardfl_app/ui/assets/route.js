@@ -59,10 +59,15 @@
     const page = clicked && Object.keys(TABS).find(name => TABS[name] === clicked.textContent.trim());
     if (page && event.isTrusted && page !== here().page) go(page);
   });
-  document.addEventListener("keyup", event => {  // arrow keys move between tabs
-    const chosen = event.target.closest?.("#pages button[role=tab]");
-    const page = chosen && Object.keys(TABS).find(name => TABS[name] === chosen.textContent.trim() && isOpen(name));
-    if (page && page !== here().page) go(page);
+  document.addEventListener("keydown", event => {  // as tabs everywhere: the arrow keys move between them
+    if (!event.target.closest?.("#pages button[role=tab]")) return;
+    const names = Object.keys(TABS), at = names.indexOf(here().page);
+    const to = {ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1}[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const name = names[(to + names.length) % names.length];
+    go(name);
+    tab(name)?.focus();
   });
   (function start(tries) {
     if (tab("train")) open(here().page);
