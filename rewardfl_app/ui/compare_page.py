@@ -129,7 +129,7 @@ def build(runs_dir: Path) -> gr.HTML:
     return gr.HTML(
         value={"run": None, "steps": [], "version": 0, "loading": True},
         html_template=asset("compare.html"),
-        js_on_load=asset("player.js") + "\n" + asset("compare.js"),
+        js_on_load=asset("compare.js"),
         apply_default_css=False,
         elem_id="compare",
         server_functions=[load_pairs],

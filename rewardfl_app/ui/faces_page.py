@@ -162,7 +162,7 @@ def _script() -> str:
         "video_types": sorted(VIDEO_SUFFIXES),
         "picture_types": sorted(PICTURE_SUFFIXES),
     }
-    parts = ("player.js", "faces_model.js", "faces_curve.js", "faces_cards.js", "faces_own.js", "faces.js")
+    parts = ("faces_model.js", "faces_curve.js", "faces_cards.js", "faces_own.js", "faces.js")
     return "\n".join([f"const LIMITS = {json.dumps(limits)};", *(asset(name) for name in parts)])
 
 

@@ -16,13 +16,26 @@ STYLES = (
     "hacking.css",
     "train.css",
     "monitor.css",
+    "ab_player.css",
     "compare.css",
     "faces.css",
     "runs.css",
     "playground.css",
 )
 # Run before any component: what several pages share.
-SCRIPTS = ("shared.js", "route.js", "chart_parts.js", "chart_group.js", "chart.js", "hacking.js", "overlay.js")
+SCRIPTS = (
+    "shared.js",
+    "route.js",
+    "chart_parts.js",
+    "chart_group.js",
+    "chart.js",
+    "hacking.js",
+    "overlay.js",
+    "player.js",
+    "ab_curve.js",
+    "ab_stage.js",
+    "ab_player.js",
+)
 
 # IBM Plex Sans comes with Gradio and is served by the app, so the page looks the same where Inter is not installed.
 FONT = ("Inter", LocalFont("IBM Plex Sans", weights=(400, 700)), "ui-sans-serif", "system-ui", "sans-serif")

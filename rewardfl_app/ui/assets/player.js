@@ -1,12 +1,13 @@
 /* Several videos of the same length kept in step: those ahead slow down or wait for the slowest. The first one is the clock shown.
    `playing` is what the person wants; nothing moves while the videos are loading, are set back to the start, or cannot be seen. */
-class SyncPlayer {
+window.SyncPlayer = window.SyncPlayer || class SyncPlayer {
   constructor(onframe, isVisible) {
     this.videos = [];
     this.fps = 8;
     this.count = 1;
     this.rate = 1;
     this.playing = true;
+    this.loop = true;
     this.waiting = 0;  // loads and seeks under way
     this.onframe = onframe;
     this.isVisible = isVisible;
@@ -79,7 +80,10 @@ class SyncPlayer {
     if (!this.isVisible()) { this.still(); return; }
     if (this.playing && !this.waiting) {
       const end = Math.min(...this.videos.map(video => video.duration || Infinity));
-      if (this.videos.some(video => video.ended || video.currentTime >= end - 0.02)) this.quietly(() => this.seekTime(0));
+      if (this.videos.some(video => video.ended || video.currentTime >= end - 0.02)) {
+        if (this.loop) this.quietly(() => this.seekTime(0));
+        else this.pause();
+      }
       else this.correct();
     }
     this.onframe(this.frame);
@@ -97,4 +101,4 @@ class SyncPlayer {
       if (Math.abs(video.playbackRate - wanted) > 0.01) video.playbackRate = wanted;
     }
   }
-}
+};
