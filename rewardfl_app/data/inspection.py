@@ -11,30 +11,11 @@ import numpy as np
 
 from rewardfl_app.data import image, manifest, video
 from rewardfl_app.data.errors import DataError
+from rewardfl_app.data.findings import Finding, Findings, RowReport
 from rewardfl_app.data.image import Pixels
 from rewardfl_app.data.manifest import Row, RowProblem
 
 _CHUNK = 8
-
-
-@dataclass
-class RowReport:
-    """One row: size in pixels and length of its video, None where it cannot be read.
-
-    The faces are None where they were not looked for: `face_size` (root of the box's area in pixels) and `det_score` of
-    the largest face in the first frame; `people` who are seen, and `face_rate`, the share with a face, in some frames.
-    """
-
-    row: int
-    video: str
-    height: int | None = None
-    width: int | None = None
-    fps: float | None = None
-    num_frames: int | None = None
-    face_size: float | None = None
-    det_score: float | None = None
-    people: int | None = None
-    face_rate: float | None = None
 
 
 @dataclass
@@ -66,24 +47,35 @@ def inspect(
     look: FaceLook | None = None,
     num_samples: int = 0,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    findings: Findings | None = None,
 ) -> DataReport:
     """Decode every video of the rows to its end and read every image; bad rows are reported, and the others go on.
 
     `look` gets the report of a row, its input image uint8 [H, W, 3] where there is one, and about `num_samples` frames
     [n, H, W, 3], evenly spaced from the first on; it fills in the faces. `advance(done, total)` is called after every
-    row. Raises DataError when the CSV as a whole is at fault.
+    row. Rows that `findings` knows are taken from there, and the others are kept in it. Raises DataError when the CSV
+    as a whole is at fault.
     """
     rows, problems = manifest.read_usable(metadata_path)
     report = DataReport(str(metadata_path), look is not None, [], list(problems))
     for done, row in enumerate(rows, start=1):
-        told = RowReport(row.index, str(row.video))
-        report.rows.append(told)
-        found, frames, first = _files(row, told, num_samples)
-        if not found and look is not None and frames is not None:
-            found = look(told, first, frames)
-        report.problems += found
+        known = None if findings is None else findings.find(row)
+        if known is None:
+            known = _inspected(row, look, num_samples)
+            if findings is not None:
+                findings.keep(row, known.report, known.problems)
+        report.rows.append(known.report)
+        report.problems += known.problems
         advance(done, len(rows))
     return report
+
+
+def _inspected(row: Row, look: FaceLook | None, num_samples: int) -> Finding:
+    told = RowReport(row.index, str(row.video))
+    problems, frames, first = _files(row, told, num_samples)
+    if not problems and look is not None and frames is not None:
+        problems = look(told, first, frames)
+    return Finding(told, problems)
 
 
 def _files(row: Row, told: RowReport, num_samples: int) -> tuple[list[RowProblem], Pixels | None, Pixels | None]:

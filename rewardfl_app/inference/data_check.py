@@ -11,8 +11,9 @@ import torch
 
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.config.schema import RewardConfig
+from rewardfl_app.data.findings import Findings, RowReport
 from rewardfl_app.data.image import Pixels
-from rewardfl_app.data.inspection import RowReport, inspect
+from rewardfl_app.data.inspection import inspect
 from rewardfl_app.data.manifest import RowProblem
 from rewardfl_app.inference.clip_source import to_frames
 from rewardfl_app.inference.scoring_request import Status, reward_settings
@@ -25,21 +26,26 @@ NUM_SAMPLES = 9  # frames of each clip in which faces are looked for
 
 @dataclass(frozen=True)
 class DataCheckRequest:
-    """A metadata.csv to check with a face pack; data_check.json and status.json are written into `out`."""
+    """A metadata.csv to check with a face pack; data_check.json and status.json are written into `out`.
+
+    `findings` is a file of what was found before with this pack, None to look at every row; it is added to.
+    """
 
     metadata: Path
     reward: RewardConfig
     out: Path
+    findings: Path | None = None
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> DataCheckRequest:
-        """The request in a JSON object {metadata, reward, out}. Raises ConfigError."""
+        """The request in a JSON object {metadata, reward, out, findings}. Raises ConfigError."""
         wanted = ("metadata", "reward", "out")
         problems = [Problem(name, f"The request does not name {name}.") for name in wanted if not content.get(name)]
-        problems += [Problem(n, f"There is no {n} in a data check.") for n in content if n not in wanted]
+        problems += [Problem(n, f"There is no {n} in a data check.") for n in content if n not in (*wanted, "findings")]
         if problems:
             raise ConfigError(problems)
-        return cls(Path(content["metadata"]), reward_settings(content["reward"]), Path(content["out"]))
+        findings = Path(content["findings"]) if content.get("findings") else None
+        return cls(Path(content["metadata"]), reward_settings(content["reward"]), Path(content["out"]), findings)
 
 
 def data_check(request: DataCheckRequest) -> dict[str, Any]:
@@ -57,7 +63,8 @@ def data_check(request: DataCheckRequest) -> dict[str, Any]:
                 status.start(total, "Checking rows")
             status.advance(1, "Checking rows")
 
-        report = inspect(request.metadata, _Look(scorer), NUM_SAMPLES, advance).content()
+        findings = Findings(request.findings) if request.findings else None
+        report = inspect(request.metadata, _Look(scorer), NUM_SAMPLES, advance, findings).content()
     except Exception as error:
         status.failed(" ".join(str(error).split()) or type(error).__name__)
         raise
@@ -77,7 +84,10 @@ class _Look:
         start = seen[0] if first is None else self._observed(first[None])[0]
         known = self._scorer.reference_of(seen, is_clip=True)
         told.people = len(known.reward.people)
+        told.num_looked = len(seen)
         told.face_rate = round(sum(len(faces) > 0 for faces in seen) / len(seen), 4)
+        picture = frames[0] if first is None else first
+        told.boxes = _shares(start.detections.boxes, *picture.shape[:2])
         if not len(start):
             if first is not None:
                 return [RowProblem(told.row, "No face was found in the input image.", "input_image")]
@@ -90,3 +100,9 @@ class _Look:
 
     def _observed(self, frames: Pixels) -> list[FrameFaces]:
         return [faces for pixels in frames for faces in self._scorer.observe(to_frames(pixels[None]))]
+
+
+def _shares(boxes: torch.Tensor, height: int, width: int) -> list[list[float]]:
+    """Boxes [n, 5] in pixels (with their score) -> [x0, y0, x1, y1] as shares of width and height, cut at the edges."""
+    size = boxes.new_tensor([width, height, width, height])
+    return [[round(float(value), 4) for value in box] for box in (boxes[:, :4] / size).clamp(0.0, 1.0)]

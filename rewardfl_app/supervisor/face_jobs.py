@@ -26,6 +26,7 @@ from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.runs.folder import RunError
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor import process
+from rewardfl_app.supervisor.child_log import last_words
 from rewardfl_app.supervisor.command import PACKAGE_ROOT, inference_command, package_environment
 
 FOLDER = ".faces"
@@ -37,9 +38,6 @@ GRACE_SECONDS = 5.0
 
 Kind = Literal["score", "heat"]
 _ID = re.compile(r"\d{8}-\d{6}-\d{3}-[0-9a-f]{4}")
-_ERROR_LINE = re.compile(r"^error: (.+)$", re.MULTILINE)
-_EXCEPTION_LINE = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)\b.*)$", re.MULTILINE)
-_LOG_BYTES = 16_000
 
 
 class FaceJobError(RunError):
@@ -132,7 +130,7 @@ def look(folder: Path) -> FaceJob | None:
     if status.get("state") not in FINISHED and process.on_this_machine(record) and not process.is_running(record):
         status = read_json(folder / "status.json") or {}  # it may have finished since
         if status.get("state") not in FINISHED:
-            status = {**status, "state": "failed", "message": _account(folder / "log.txt")}
+            status = {**status, "state": "failed", "message": last_words(folder / "log.txt", "scoring process")}
     done, total = status.get("done"), status.get("total")
     return FaceJob(
         folder=folder,
@@ -288,18 +286,3 @@ def _new_id() -> str:
         time.sleep(0.001)
         now = datetime.now(UTC)
         return f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{secrets.token_hex(2)}"
-
-
-def _account(log: Path) -> str:
-    """Why a child ended without a last word, as far as its log tells."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        text = ""
-    if told := _ERROR_LINE.findall(text):
-        return str(told[-1])
-    if raised := _EXCEPTION_LINE.findall(text):
-        return f"The scoring process failed: {raised[-1]} (log: {log})"
-    return f"The scoring process was ended before it was done, perhaps for want of memory: start it again (log: {log})."

@@ -42,11 +42,12 @@ def table(folder: Path, *rows: str) -> Path:
     return folder / "metadata.csv"
 
 
-def check(path: Path) -> dict[str, Any]:
+def check(path: Path, findings: Path | None = None) -> dict[str, Any]:
     """The process's own answer."""
     reward = {"reward_model_path": str(paths.FACE_PACK), "det_size": 96}
     request = path.parent / "request.json"
-    request.write_text(json.dumps({"metadata": str(path), "reward": reward, "out": str(path.parent)}))
+    asked = {"metadata": str(path), "reward": reward, "out": str(path.parent)}
+    request.write_text(json.dumps(asked if findings is None else {**asked, "findings": str(findings)}))
     assert main(["data-check", "--request", str(request)]) == 0
     return read_json(path.parent / "data_check.json") or {}
 
@@ -59,6 +60,22 @@ def test_good_rows_are_described(folder: Path) -> None:
     assert 15 < one["face_size"] < 64 and one["det_score"] > 0.5 and one["people"] == 1 and one["face_rate"] == 1.0
     assert (two["width"], two["fps"], two["people"]) == (128, 25.0, 2)
     assert given["face_size"] > 15 and given["face_rate"] < 1.0
+    assert len(one["boxes"]) == 1 and len(two["boxes"]) == 2 and one["num_looked"] == 9
+    assert all(
+        0 <= low < high <= 1
+        for x0, y0, x1, y1 in [*one["boxes"], *given["boxes"]]
+        for low, high in ((x0, x1), (y0, y1))
+    )
+
+
+def test_rows_that_were_looked_at_before_are_taken_from_the_findings(folder: Path) -> None:
+    findings = folder / "faces.jsonl"
+    first = check(table(folder, "good.mp4,a,", "grey.mp4,b,"), findings)
+    written = findings.read_text()
+    assert len(written.splitlines()) == 2
+    second = check(table(folder, "grey.mp4,b,", "good.mp4,a,"), findings)
+    assert findings.read_text() == written
+    assert second["rows"][1] == {**first["rows"][0], "row": 2} and second["problems"][0]["row"] == 1
 
 
 def test_every_problem_is_listed_by_row_and_column(folder: Path) -> None:
