@@ -1,5 +1,5 @@
-"""`python -m rewardfl_app.inference generate|evaluate|score|data-check`: the process that loads weights and renders or
-measures, a child of the command line or of the page.
+"""`python -m rewardfl_app.inference generate|evaluate|score|data-check|preview`: the process that loads weights and
+renders or measures, a child of the command line or of the page.
 
 Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
 """
@@ -28,7 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     from rewardfl_app.runs.folder import RunError
 
     try:
-        _measure(options) if "request" in options else _render(options)
+        if options.command == "preview":
+            _serve(options)
+        elif "request" in options:
+            _measure(options)
+        else:
+            _render(options)
     except (ConfigError, DataError, WeightsError, PackError, RunError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
@@ -47,6 +52,12 @@ def _render(options: argparse.Namespace) -> None:
         generate(loaded, options.image, options.prompt, options.seed, options.out)
     else:
         evaluate(loaded, run)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from rewardfl_app.inference.preview_worker import serve
+
+    serve(options.folder, options.idle_minutes)
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -76,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("score", "the faces of a video"), ("data-check", "the faces of the clips of a metadata.csv")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--request", type=Path, required=True, help="JSON file that says what is asked")
+    preview = commands.add_parser("preview", help="the videos that the Playground asks for, until nothing more comes")
+    preview.add_argument("folder", type=Path, help="the .preview folder of a runs folder")
+    preview.add_argument("--idle-minutes", type=float, default=10.0, help="end after so long without a request")
     return parser
 
 

@@ -208,13 +208,20 @@ def restore(expert: WanTransformer3DModel, config: Config, path: Path) -> None:
         lora.load(expert, path)
 
 
+def blend(expert: WanTransformer3DModel, path: Path, strength: float) -> None:
+    """Moves an expert's weights toward those of a file of all weights: 0 leaves them, 1 puts the file's own in place,
+    2 goes as far again. Raises WeightsError."""
+    _fill(expert, path, strength)
+
+
 def checkpoint_file(folder: Path, expert: Expert) -> Path:
     """Where a checkpoint folder keeps what was trained of an expert."""
     return folder / f"{expert}.safetensors"
 
 
-def _fill(expert: WanTransformer3DModel, path: Path) -> None:
-    """Copies a file of all weights into an expert, tensor by tensor, in the expert's own types."""
+def _fill(expert: WanTransformer3DModel, path: Path, strength: float = 1.0) -> None:
+    """Copies a file of all weights into an expert, tensor by tensor, in the expert's own types; with another strength
+    than 1, the expert's own weights plus `strength` times the difference."""
     expected = dict(expert.named_parameters())
     try:
         with safe_open(path, framework="pt") as opened:
@@ -230,6 +237,9 @@ def _fill(expert: WanTransformer3DModel, path: Path) -> None:
                             f"Weights: {name} in {path} has the shape {list(saved.shape)}, expected "
                             f"{list(parameter.shape)}: it is of another model"
                         )
+                    if strength != 1.0:
+                        own = parameter.float()
+                        saved = own + strength * (saved.to(own) - own)
                     parameter.copy_(saved)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"Weights: {path} is missing, truncated or not a safetensors file ({error})") from error

@@ -95,6 +95,18 @@ def disabled(experts: Iterable[nn.Module]) -> Iterator[None]:
             layer._disable_adapters = value
 
 
+def set_strength(expert: nn.Module, strength: float) -> None:
+    """Adds `strength` times what was trained: 1 is the LoRA as it was saved."""
+    for module in expert.modules():
+        if isinstance(module, LoraLayer):
+            module.set_scale(ADAPTER, strength)
+
+
+def remove(expert: WanTransformer3DModel) -> None:
+    """Takes the LoRA off: the expert is as it was before `add`."""
+    expert.unload_lora()
+
+
 def state_dict(expert: WanTransformer3DModel) -> dict[str, Tensor]:
     """The LoRA's tensors (CPU, contiguous) under the names `save_lora_weights` writes:
     transformer.blocks.0.attn1.to_q.lora_A.weight."""

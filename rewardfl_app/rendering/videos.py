@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,11 +22,28 @@ EVALUATION_NOISE = 2
 
 
 @torch.no_grad()
-def render(model: WanModel, grid: Grid, batch: Batch, latents: Tensor, start: int = 0) -> Tensor:
+def render(
+    model: WanModel,
+    grid: Grid,
+    batch: Batch,
+    latents: Tensor,
+    start: int = 0,
+    before_step: Callable[[int], None] = lambda step: None,
+) -> Tensor:
     """Frames [B, 3, T, H, W], RGB clamped to [-1, 1], float32, from latents [B, 16, T', h, w] before step `start`: the
-    noise, or what `Prefixes` gives."""
-    velocity = sampling.velocities(model.experts, grid, batch.text, batch.condition)
+    noise, or what `Prefixes` gives.
+
+    `before_step` is told each denoising step that begins, and at last their number, when the decoder begins; what it
+    raises ends the rendering.
+    """
+    predicted = sampling.velocities(model.experts, grid, batch.text, batch.condition)
+
+    def velocity(step: int, x: Tensor) -> Tensor:
+        before_step(step)
+        return predicted(step, x)
+
     final = sampling.rollout(velocity, latents.to(model.device), grid, start=start)[-1]
+    before_step(grid.num_steps)
     return vae_sequence.decode(model.vae, final).clamp(-1, 1)
 
 
