@@ -15,13 +15,13 @@ from rewardfl_app.runs import jsonlines
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
-Kind = Literal["stop_and_save", "stop_now", "save_now", "sample_now"]
+Kind = Literal["stop_and_save", "stop_now", "save_now", "sample_now", "set_field"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request. Ids sort by the time of asking."""
+    """One request. Ids sort by the time of asking. `payload` of set_field: {field: section.field, value}."""
 
     id: str
     kind: Kind

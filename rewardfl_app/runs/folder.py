@@ -45,6 +45,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def changes(self) -> Path:
+        """What was changed of the configuration since, one JSON object per change; see `runs.settings`."""
+        return self.path / "changes.jsonl"
+
+    @property
     def run_info(self) -> Path:
         """Name, notes, tags, parent run, versions. A folder is a run exactly when it has this file."""
         return self.path / "run.json"

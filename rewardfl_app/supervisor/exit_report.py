@@ -156,6 +156,12 @@ def lost(step: int | None = None, total: int | None = None) -> dict[str, object]
     return {"return_code": None, "signal": None, "cause": LOST, "sentence": sentence, "next_step": NEXT_STEP[LOST]}
 
 
+def never_started() -> dict[str, object]:
+    """The account of a run that left the queue before its turn, in exit.json's form (return_code is None)."""
+    sentence, next_step = "Taken out of the queue before it started.", "Resume starts it from its first step."
+    return {"return_code": None, "signal": None, "cause": STOPPED, "sentence": sentence, "next_step": next_step}
+
+
 def _real_return_code(return_code: int, log_tail: str) -> int:
     """The trainer's return code; DeepSpeed's launcher hides it (0 or 256 - n for signal n) and writes it in the log."""
     found = _NUMBERED_LAUNCHER_EXIT.findall(log_tail)

@@ -1,4 +1,4 @@
-"""Start, resume, stop and watch runs. The page, the notebooks and the command line all come through here.
+"""Start, resume, stop, change and watch runs. The page, the notebooks and the command line all come through here.
 
 Nothing of a run lives in the process that calls these functions: they write to the run folder and start a detached
 wrapper, and any later process finds the run again from its folder.
@@ -6,29 +6,44 @@ wrapper, and any later process finds the run again from its folder.
 
 from __future__ import annotations
 
-import fcntl
 import os
+import secrets
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardfl_app.config import files
-from rewardfl_app.config.problems import ConfigError
+from rewardfl_app.config import changes as config_changes
+from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.config.schema import Config
-from rewardfl_app.data.errors import DataError
-from rewardfl_app.runs import control
-from rewardfl_app.runs.folder import RunError, RunFolder, RunsFolderError, ensure_runs_dir
-from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
-from rewardfl_app.runs.status import FINAL_STATES, Status, read_status
-from rewardfl_app.supervisor import exit_report, freeze, preflight, process, provenance
-from rewardfl_app.supervisor.command import package_environment, wrapper_command
+from rewardfl_app.runs import changes as run_changes
+from rewardfl_app.runs import checkpoints, control, queue_file
+from rewardfl_app.runs import settings as run_settings
+from rewardfl_app.runs.changes import Change
+from rewardfl_app.runs.folder import RunError, RunFolder, ensure_runs_dir
+from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.status import Status, write_status
+from rewardfl_app.supervisor import creation, freeze, launch, preflight, process, start_token
+from rewardfl_app.supervisor.run_state import RunState, is_orphaned, state
 
-_END_LEFTOVERS_SECONDS = 5.0
+__all__ = [
+    "AlreadyRunning",
+    "NotRunning",
+    "RunState",
+    "SupervisorError",
+    "delete",
+    "enqueue",
+    "resume",
+    "set_live",
+    "settings",
+    "start",
+    "state",
+    "stop",
+    "wait",
+]
+
+_DELETED = ".deleted-"
 
 
 class SupervisorError(RunError):
@@ -36,31 +51,11 @@ class SupervisorError(RunError):
 
 
 class AlreadyRunning(SupervisorError):
-    """The run to be resumed is running."""
+    """The run to be resumed or deleted is running."""
 
 
 class NotRunning(SupervisorError):
-    """The run to be stopped is not running; the message says how it ended."""
-
-
-@dataclass(frozen=True)
-class RunState:
-    """The state of a run as its files say and its process confirms.
-
-    `exit` has the form of exit.json once the run has ended.
-    """
-
-    state: str
-    step: int
-    total: int
-    message: str
-    seconds_left: float | None
-    exit: dict[str, Any] | None
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run has ended, in whatever way."""
-        return self.state in FINAL_STATES
+    """The run to be stopped or changed is not running; the message says how it ended."""
 
 
 def start(
@@ -71,43 +66,69 @@ def start(
     *,
     notes: str = "",
     tags: Sequence[str] = (),
+    token: str | None = None,
 ) -> RunFolder:
     """Start training in a new run folder under runs_dir and return at once.
 
-    parent: id of the run this one was forked from. Raises ConfigError with every problem of the settings, the weight
-    files and the data, and RunsFolderError, both before a run folder is made.
+    parent: id of the run this one was forked from. token: a second call with the same one, from whatever process, gives
+    the run of the first. Raises ConfigError with every problem of the settings, the weight files and the data, and
+    RunsFolderError, both before a run folder is made.
     """
     runs_path = ensure_runs_dir(Path(runs_dir))
-    complete = freeze.with_embedded_scorers(freeze.absolute_paths(config))
-    problems = preflight.problems(complete)
-    if problems:
-        raise ConfigError(problems)
-    complete = _with_data(complete, runs_path)
-    run = RunFolder.create(runs_path, name)
-    try:
-        with _lock(run):
-            _announce_start(run)
-            frozen = freeze.with_embedded_models(complete, run)
-            files.dump(frozen, run.config)
-            info = {"notes": notes, "tags": list(tags), "parent": parent, **provenance.describe(frozen)}
-            write_json_atomic(run.run_info, {"id": run.id, **(read_json(run.run_info) or {}), **info})
-            _spawn(run)
-    except OSError as error:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise _unwritable(runs_path, error) from error
+    with start_token.held(runs_path, token) as once:
+        if once.run is not None:
+            return once.run
+        complete = creation.complete(config, runs_path)
+        with queue_file.lock(runs_path), creation.new_run(runs_path, name) as run, launch.lock(run):
+            launch.announce(run)
+            creation.fill(run, complete, parent, notes, tags)
+            launch.spawn(run)
+        once.keep(run)
     return run
 
 
-def resume(run: RunFolder) -> RunFolder:
+def enqueue(
+    config: Config,
+    runs_dir: Path | str,
+    name: str | None = None,
+    parent: str | None = None,
+    token: str | None = None,
+    *,
+    notes: str = "",
+    tags: Sequence[str] = (),
+) -> RunFolder:
+    """Make a run that starts when its turn comes (see `queue`), its settings frozen now. Raises what `start` does."""
+    runs_path = ensure_runs_dir(Path(runs_dir))
+    with start_token.held(runs_path, token) as once:
+        if once.run is not None:
+            return once.run
+        complete = creation.complete(config, runs_path)
+        with queue_file.lock(runs_path), creation.new_run(runs_path, name) as run:
+            creation.fill(run, complete, parent, notes, tags)
+            write_status(run, Status("queued", total=complete.train.max_steps))
+            queue_file.write(runs_path, [*queue_file.waiting(runs_path), run])
+        once.keep(run)
+    return run
+
+
+def settings(run: RunFolder) -> Config:
+    """The settings of a run as they are now: config.yaml and everything that was changed since.
+
+    The files they name need not exist on this machine. Raises ConfigError.
+    """
+    return run_settings.load(run, check_files=False)
+
+
+def resume(run: RunFolder, changes: Mapping[str, object] | None = None) -> RunFolder:
     """Start the trainer of a stopped, failed or lost run again; it goes on from the last complete checkpoint.
 
-    Raises AlreadyRunning, or SupervisorError when the run is complete, was made on another machine that cannot be
-    asked, or has lost its configuration.
+    changes: {section.field: value} of fields that apply at resume or live; a completed run goes on when its
+    train.max_steps is raised. A queued run starts now. Raises AlreadyRunning; ConfigError with every problem of the
+    changes; SupervisorError when the run is complete, was made on another machine that cannot be asked, or has lost its
+    configuration.
     """
-    with _lock(run):
+    with queue_file.lock(run.path.parent), launch.lock(run):
         now = state(run)
-        if now.state == "completed":
-            raise SupervisorError(f"run {run.id} is already completed ({now.step} of {now.total} steps)")
         record = read_json(run.process)
         if record is not None and not now.is_finished:
             if not process.on_this_machine(record):
@@ -118,12 +139,16 @@ def resume(run: RunFolder) -> RunFolder:
             raise AlreadyRunning(f"run {run.id} is running ({now.state}); stop it first")
         if not run.config.is_file():
             raise SupervisorError(f"run {run.id} has no {run.config.name}, so it cannot be resumed")
-        files.load(run.config)
-        if record is not None and record.get("role") == "wrapper":
-            # The wrapper may have been killed alone; two trainers in one folder would spoil it.
-            process.end_session(record, _END_LEFTOVERS_SECONDS)
-        _archive_attempt(run)
-        _spawn(run)
+        made = _updates_kept(run)
+        written = _checked_changes(run, changes or {}, made)
+        if now.state == "completed" and not any(change.field == "train.max_steps" for change in written):
+            raise SupervisorError(f"run {run.id} is already completed ({now.step} of {now.total} steps)")
+        launch.end_leftovers(run)
+        launch.put_attempt_aside(run)
+        for change in written:
+            run_changes.record(run, change)
+        launch.spawn(run)
+        _leave_queue(run)
     return run
 
 
@@ -133,39 +158,48 @@ def stop(run: RunFolder, now: bool = False) -> str:
     It finishes its step, saves a checkpoint and ends; with `now` it ends without saving, by signals if it does not
     answer (the wrapper sees to that, so the caller need not stay). Raises NotRunning.
     """
-    current = state(run)
-    if current.is_finished:
-        raise NotRunning(f"run {run.id} is not running: it is {current.state}")
+    _require_running(run)
     request = control.request(run, "stop_now" if now else "stop_and_save")
     record = read_json(run.process)
-    if now and record is not None and _is_orphaned(record):
-        process.end_session(record, _END_LEFTOVERS_SECONDS)
+    if now and record is not None and is_orphaned(record):
+        launch.end_leftovers(run)
     return request
 
 
-def state(run: RunFolder) -> RunState:
-    """The state of a run: the trainer's own word, checked against its process (id, start time and boot id)."""
-    status = read_status(run)
-    step, total = (status.step, status.total) if status else (0, 0)
-    ended = read_json(run.exit)
-    if ended is not None:
-        cause = str(ended.get("cause"))
-        word = cause if cause in exit_report.GOOD_CAUSES else "failed"
-        return RunState(word, step, total, str(ended.get("sentence") or ""), None, ended)
-    record = read_json(run.process)
-    if record is None or (process.on_this_machine(record) and not _alive(record)):
-        # exit.json may have been written between the two looks.
-        if read_json(run.exit) is not None:
-            return state(run)
-        gone = exit_report.lost(step, total)
-        return RunState("lost", step, total, str(gone["sentence"]), None, gone)
-    if status is None or status.heartbeat < float(record.get("started") or 0.0):
-        return RunState("starting", step, total, "starting the trainer", None, None)
-    if status.is_final:
-        # exit.json follows when the process has ended; until then the run still holds its memory and its devices.
-        return RunState("stopping", step, total, "ending the trainer", None, None)
-    note = "" if process.on_this_machine(record) else f" (on {record.get('host')}; not checked from here)"
-    return RunState(_word(run, status), step, total, status.message + note, status.seconds_left, None)
+def set_live(run: RunFolder, field: str, value: object) -> str:
+    """Ask a running run to go on with another value of a live field; returns the id of the request.
+
+    The receipt says from which step on it holds. Raises ConfigError for a field that is not live or a value that is
+    refused, and NotRunning.
+    """
+    current = _require_running(run)
+    new = config_changes.changed(settings(run), {field: value}, "live")
+    _refuse_steps_made(new, current.step)
+    return control.request(run, "set_field", field=field, value=config_changes.value(new, field))
+
+
+def delete(run: RunFolder) -> None:
+    """Remove the folder of a run that has ended or waits in the queue, with everything in it.
+
+    It is renamed first, so that no reader meets half a run. Raises AlreadyRunning, and SupervisorError where it cannot
+    be removed.
+    """
+    if run.path.is_symlink():
+        raise SupervisorError(f"{run.path} is a link: remove the link itself, or delete the run where it lies")
+    parent = run.path.parent
+    try:
+        with queue_file.lock(parent), launch.lock(run):
+            now = state(run)
+            if not now.is_finished and now.state != "queued":
+                raise AlreadyRunning(f"run {run.id} is running ({now.state}); stop it before it is deleted")
+            launch.end_leftovers(run)
+            hidden = parent / f"{_DELETED}{run.id}-{secrets.token_hex(3)}"
+            os.rename(run.path, hidden)
+            _leave_queue(run)
+        for folder in parent.glob(f"{_DELETED}*"):  # also what an interrupted deletion left
+            shutil.rmtree(folder, ignore_errors=folder != hidden)
+    except OSError as error:
+        raise SupervisorError(f"run {run.id} cannot be deleted ({error.strerror or error})") from error
 
 
 def wait(run: RunFolder, poll: float = 0.3) -> dict[str, Any]:
@@ -179,68 +213,43 @@ def wait(run: RunFolder, poll: float = 0.3) -> dict[str, Any]:
         time.sleep(poll)
 
 
-def _alive(record: dict[str, Any]) -> bool:
-    """Whether the wrapper runs, or anything of its session (a trainer whose wrapper was killed alone)."""
-    return process.is_running(record) or _is_orphaned(record)
+def _require_running(run: RunFolder) -> RunState:
+    current = state(run)
+    if current.state == "queued":
+        raise NotRunning(f"run {run.id} has not started: it waits in the queue")
+    if current.is_finished:
+        raise NotRunning(f"run {run.id} is not running: it is {current.state}")
+    return current
 
 
-def _is_orphaned(record: dict[str, Any]) -> bool:
-    """Whether a trainer runs on after its wrapper was killed alone."""
-    return record.get("role") == "wrapper" and not process.is_running(record) and bool(process.members(record))
+def _updates_kept(run: RunFolder) -> int:
+    """The updates that a start now goes on after."""
+    latest = checkpoints.latest(run)
+    return 0 if latest is None else latest.step
 
 
-def _word(run: RunFolder, status: Status) -> str:
-    """The trainer's state, or stopping from the moment it was asked to."""
-    asked = any(request.kind in ("stop_and_save", "stop_now") for request in control.pending(run))
-    return "stopping" if asked else status.state
+def _checked_changes(run: RunFolder, changes: Mapping[str, object], made: int) -> list[Change]:
+    """What a resume after `made` updates is to write down. Raises ConfigError."""
+    before = run_settings.load(run, check_files=not changes)
+    if not changes:
+        return []
+    after = freeze.absolute_paths(config_changes.changed(before, changes, "resume", check_files=True))
+    _refuse_steps_made(after, made)
+    if after.deepspeed.hostfile and (problems := preflight.host_problems(after.deepspeed)):
+        raise ConfigError(problems)
+    pairs = [(field, config_changes.value(before, field), config_changes.value(after, field)) for field in changes]
+    return [Change(made + 1, field, old, new) for field, old, new in pairs if old != new]
 
 
-def _announce_start(run: RunFolder) -> float:
-    """Name this process in process.json until the wrapper runs; returns the start of this attempt, in Unix time."""
-    started = time.time()
-    write_json_atomic(run.process, process.describe(os.getpid(), sys.orig_argv, role="starter", started=started))
-    return started
+def _refuse_steps_made(config: Config, made: int) -> None:
+    total = config.train.max_steps
+    if total < made:
+        message = f"max_steps is {total}, but {made} updates are already made: give at least {made}."
+        raise ConfigError([Problem("train.max_steps", message)])
 
 
-def _spawn(run: RunFolder) -> None:
-    """Start the detached wrapper and record it."""
-    started = _announce_start(run)
-    command = wrapper_command(run)
-    try:
-        pid = process.start_detached(command, run.log, run.path, package_environment())
-    except OSError:
-        run.process.unlink(missing_ok=True)
-        raise
-    write_json_atomic(run.process, process.describe(pid, command, role="wrapper", started=started))
-
-
-def _with_data(config: Config, runs_path: Path) -> Config:
-    try:
-        return freeze.with_embedded_data(config, runs_path)
-    except OSError as error:
-        raise _unwritable(runs_path, error) from error
-    except DataError as error:  # a clip could not be written
-        raise RunsFolderError(str(error)) from error
-
-
-def _unwritable(runs_path: Path, error: OSError) -> RunsFolderError:
-    return RunsFolderError(
-        f"The runs folder {runs_path} cannot be written ({error.strerror or error}): free it or choose another."
-    )
-
-
-def _archive_attempt(run: RunFolder) -> None:
-    """Put the account of the last attempt aside and dismiss its requests, so that they do not stop the next one."""
-    number = 1 + len(list(run.path.glob("exit.*.json")))
-    for account in (run.exit, run.failure):
-        if account.exists():
-            account.rename(account.with_suffix(f".{number}.json"))
-    control.dismiss(run, "The run ended before this was done; it is not done after resuming.")
-
-
-@contextmanager
-def _lock(run: RunFolder) -> Iterator[None]:
-    """One starter at a time for a run, over all processes of this machine."""
-    with open(run.path / ".start.lock", "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _leave_queue(run: RunFolder) -> None:
+    """Take a run out of the order; inside the queue's lock."""
+    runs_dir = run.path.parent
+    waiting = queue_file.waiting(runs_dir)
+    queue_file.write(runs_dir, [other for other in waiting if other.id != run.id])

@@ -1,9 +1,9 @@
 """The wrapper process of a run: `python -m rewardfl_app.supervisor.wrapper RUN_DIR`.
 
-It starts the trainer, waits, and writes exit.json. It is the only process that has to outlive the page, so everything
-that must happen later happens here: a stop_now request and a signal to the wrapper both end the trainer in stages (the
-request, which the trainer answers at the next step; SIGTERM to its whole process group; SIGKILL to all that is left of
-the session).
+It starts the trainer, waits, writes exit.json and starts the next run of the queue. It is the only process that has to
+outlive the page, so everything that must happen later happens here: a stop_now request and a signal to the wrapper both
+end the trainer in stages (the request, which the trainer answers at the next step; SIGTERM to its whole process group;
+SIGKILL to all that is left of the session).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from types import FrameType
 
 import yaml
 
+from rewardfl_app.runs import changes
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.status import read_status
@@ -139,10 +140,14 @@ def _name_itself(folder: RunFolder) -> None:
 
 
 def _processes(folder: RunFolder) -> tuple[int, Path | None]:
-    """deepspeed.num_processes and hostfile of the frozen configuration."""
-    frozen = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["deepspeed"]
-    hosts = frozen.get("hostfile")
-    return int(frozen["num_processes"]), Path(hosts) if hosts else None
+    """deepspeed.num_processes and hostfile of the run's settings, read without all that checks them."""
+    deepspeed = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["deepspeed"]
+    for change in changes.read(folder):
+        section, _, name = change.field.partition(".")
+        if section == "deepspeed":
+            deepspeed[name] = change.after
+    hosts = deepspeed.get("hostfile")
+    return int(deepspeed["num_processes"]), Path(hosts) if hosts else None
 
 
 def _stop_asked(folder: RunFolder) -> str | None:
@@ -185,16 +190,35 @@ def main(arguments: list[str] | None = None) -> int:
     folder = RunFolder(parser.parse_args(arguments).run_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s wrapper %(levelname)s %(message)s")
     try:
-        report = run(folder)
+        report = _run_to_its_end(folder)
+    finally:
+        _start_next(folder.path.parent)
+    log.info("%s: %s", report.cause, report.sentence)
+    return 0 if report.cause in exit_report.GOOD_CAUSES else 1
+
+
+def _run_to_its_end(folder: RunFolder) -> exit_report.ExitReport:
+    """`run`; what goes wrong in the wrapper itself ends in exit.json, too."""
+    try:
+        return run(folder)
     except Exception as error:
         log.exception("the wrapper failed")
         sentence = f"The run could not be started: {type(error).__name__}: {error}"
         next_step = exit_report.NEXT_STEP[exit_report.UNKNOWN]
         failed = exit_report.ExitReport(1, None, exit_report.UNKNOWN, sentence, next_step)
         write_json_atomic(folder.exit, failed.as_dict())
-        return 1
-    log.info("%s: %s", report.cause, report.sentence)
-    return 0 if report.cause in exit_report.GOOD_CAUSES else 1
+        return failed
+
+
+def _start_next(runs_dir: Path) -> None:
+    """Start the next run that waits in the queue; a failure of that is not this run's."""
+    # Loaded only now: this process stays in memory as long as the run.
+    from rewardfl_app.supervisor import queue
+
+    try:
+        queue.advance(runs_dir)
+    except Exception:
+        log.exception("the next run of the queue was not started")
 
 
 if __name__ == "__main__":

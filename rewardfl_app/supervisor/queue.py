@@ -1,0 +1,103 @@
+"""The queue of a runs folder: runs that start by themselves, one after the other, when no run of the folder is active.
+
+No process keeps it: the wrapper of a run that ends, the app and the command line all call `advance`, and whoever comes
+first starts the next run.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from rewardfl_app.runs import queue_file
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
+from rewardfl_app.runs.registry import list_runs
+from rewardfl_app.supervisor import exit_report, launch, process
+from rewardfl_app.supervisor.run_state import state
+from rewardfl_app.supervisor.supervisor import SupervisorError
+
+log = logging.getLogger(__name__)
+
+
+def queued(runs_dir: Path) -> list[RunFolder]:
+    """The runs that wait, first to start first."""
+    return queue_file.waiting(runs_dir)
+
+
+def move(run: RunFolder, by: int) -> None:
+    """Move a waiting run by so many places: -1 is one earlier; past an end it stays at the end.
+
+    Raises SupervisorError when it does not wait.
+    """
+    runs_dir = run.path.parent
+    with queue_file.lock(runs_dir):
+        order = queued(runs_dir)
+        place = _place(run, order)
+        moved = order.pop(place)
+        order.insert(max(0, place + by), moved)
+        queue_file.write(runs_dir, order)
+
+
+def remove(run: RunFolder) -> None:
+    """Take a waiting run out of the queue: it counts as stopped, and resume starts it.
+
+    Raises SupervisorError when it does not wait.
+    """
+    runs_dir = run.path.parent
+    with queue_file.lock(runs_dir):
+        order = queued(runs_dir)
+        del order[_place(run, order)]
+        write_json_atomic(run.exit, exit_report.never_started())
+        queue_file.write(runs_dir, order)
+
+
+def active(runs_dir: Path) -> list[RunFolder]:
+    """The runs of this folder that go on, on this machine, newest first."""
+    return [run for run in list_runs(runs_dir) if _is_active(run)]
+
+
+def advance(runs_dir: Path) -> RunFolder | None:
+    """Start the first run that waits if no run is active; returns it, None when none was started.
+
+    Costs one look at the folder while nothing waits.
+    """
+    runs_dir = Path(runs_dir).absolute()
+    if not (runs_dir / queue_file.NAME).exists() or active(runs_dir):
+        return None
+    with queue_file.lock(runs_dir):
+        if active(runs_dir):
+            return None
+        waiting = queued(runs_dir)
+        started = next((run for run in waiting if _start(run)), None)
+        queue_file.write(runs_dir, queued(runs_dir))
+    return started
+
+
+def _start(run: RunFolder) -> bool:
+    """Start a waiting run; one that cannot be started fails and does not hold up the others."""
+    try:
+        with launch.lock(run):
+            launch.spawn(run)
+            return True
+    except OSError as error:
+        log.exception("run %s could not be started", run.id)
+        sentence = f"The run could not be started: {error.strerror or error}."
+        next_step = exit_report.NEXT_STEP[exit_report.UNKNOWN]
+        report = exit_report.ExitReport(1, None, exit_report.UNKNOWN, sentence, next_step)
+        write_json_atomic(run.exit, report.as_dict())
+        return False
+
+
+def _is_active(run: RunFolder) -> bool:
+    if run.exit.exists():
+        return False
+    record = read_json(run.process)
+    return record is not None and process.on_this_machine(record) and not state(run).is_finished
+
+
+def _place(run: RunFolder, order: list[RunFolder]) -> int:
+    for place, other in enumerate(order):
+        if other.id == run.id:
+            return place
+    raise SupervisorError(f"run {run.id} does not wait in the queue: it is {state(run).state}")

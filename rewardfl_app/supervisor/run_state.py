@@ -1,0 +1,88 @@
+"""The state of a run as its files say and its process confirms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rewardfl_app.runs import control, queue_file
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.status import FINAL_STATES, Status, read_status
+from rewardfl_app.supervisor import exit_report, process
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The state of a run as its files say and its process confirms.
+
+    `exit` has the form of exit.json once the run has ended.
+    """
+
+    state: str
+    step: int
+    total: int
+    message: str
+    seconds_left: float | None
+    exit: dict[str, Any] | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended, in whatever way."""
+        return self.state in FINAL_STATES
+
+
+def state(run: RunFolder) -> RunState:
+    """The state of a run: the trainer's own word, checked against its process (id, start time and boot id)."""
+    status = read_status(run)
+    step, total = (status.step, status.total) if status else (0, 0)
+    ended = read_json(run.exit)
+    if ended is not None:
+        cause = str(ended.get("cause"))
+        word = cause if cause in exit_report.GOOD_CAUSES else "failed"
+        return RunState(word, step, total, str(ended.get("sentence") or ""), None, ended)
+    record = read_json(run.process)
+    if record is None and status is not None and status.state == "queued":
+        return _not_started(run, status)
+    if record is None or (process.on_this_machine(record) and not _alive(record)):
+        # exit.json may have been written between the two looks.
+        if read_json(run.exit) is not None:
+            return state(run)
+        gone = exit_report.lost(step, total)
+        return RunState("lost", step, total, str(gone["sentence"]), None, gone)
+    if status is None or status.heartbeat < float(record.get("started") or 0.0):
+        return RunState("starting", step, total, "starting the trainer", None, None)
+    if status.is_final:
+        # exit.json follows when the process has ended; until then the run still holds its memory and its devices.
+        return RunState("stopping", step, total, "ending the trainer", None, None)
+    note = "" if process.on_this_machine(record) else f" (on {record.get('host')}; not checked from here)"
+    return RunState(_word(run, status), step, total, status.message + note, status.seconds_left, None)
+
+
+def is_orphaned(record: dict[str, Any]) -> bool:
+    """Whether a trainer runs on after its wrapper was killed alone."""
+    return record.get("role") == "wrapper" and not process.is_running(record) and bool(process.members(record))
+
+
+def _not_started(run: RunFolder, status: Status) -> RunState:
+    """Of a run that was put into the queue: its place there, or that it left it."""
+    waiting = queue_file.waiting(run.path.parent)
+    place = next((index for index, other in enumerate(waiting, 1) if other.id == run.id), None)
+    if place is not None:
+        first = "Next in the queue" if place == 1 else f"Number {place} of {len(waiting)} in the queue"
+        return RunState("queued", 0, status.total, f"{first}: it starts when no other run is active.", None, None)
+    if run.process.exists() or run.exit.exists():  # it was started between the looks
+        return state(run)
+    left = exit_report.never_started()
+    return RunState("stopped", 0, status.total, str(left["sentence"]), None, left)
+
+
+def _alive(record: dict[str, Any]) -> bool:
+    """Whether the wrapper runs, or anything of its session (a trainer whose wrapper was killed alone)."""
+    return process.is_running(record) or is_orphaned(record)
+
+
+def _word(run: RunFolder, status: Status) -> str:
+    """The trainer's state, or stopping from the moment it was asked to."""
+    asked = any(request.kind in ("stop_and_save", "stop_now") for request in control.pending(run))
+    return "stopping" if asked else status.state
