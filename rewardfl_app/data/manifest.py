@@ -7,6 +7,7 @@ UTF-8 (with or without a byte order mark), a header line, the columns `video` an
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from rewardfl_app.data.errors import DataError
 __all__ = ["DataError", "ManifestError", "Row", "RowProblem", "check_rows", "read", "read_usable", "row_problems"]
 
 _NEEDED = ("video", "prompt")
+_COLUMN_NAME = re.compile(r"[A-Za-z_][\w ;\t]{0,39}")
 _IMAGES = ("input_image", "end_image")
 
 
@@ -64,8 +66,9 @@ class ManifestError(DataError):
 def read(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -> list[Row]:
     """The rows of a metadata.csv. `needed_columns` are columns that must be there besides video and prompt.
 
-    Raises DataError when the file is missing or not a CSV in UTF-8, lacks a column (named, with those found) or has no
-    rows, and ManifestError when rows name no file, or files that do not exist. Files are not opened: see check_rows.
+    Raises DataError when the file is missing, not a CSV by its name or in UTF-8, lacks a column (named, with those
+    found) or has no rows, and ManifestError when rows name no file, or files that do not exist. Files are not opened:
+    see check_rows.
     """
     rows, problems = read_usable(metadata_path, needed_columns)
     if problems:
@@ -79,6 +82,8 @@ def read_usable(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -
     Raises DataError, as `read` does, when the file as a whole is at fault.
     """
     path = Path(metadata_path).expanduser()
+    if path.suffix.lower() != ".csv":
+        raise DataError(f"{path} is no metadata.csv: the name must end with .csv.")
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)
@@ -93,7 +98,8 @@ def read_usable(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -
         raise DataError(f"{path} cannot be read as CSV ({error}).") from error
     missing = [column for column in (*_NEEDED, *needed_columns) if column not in columns]
     if missing:
-        found = ", ".join(column for column in columns if column) or "none"
+        # Only what may be the name of a column is told: the file may be another one, with a secret in its first line.
+        found = ", ".join(column for column in columns if _COLUMN_NAME.fullmatch(column)) or "none"
         raise DataError(f"{path} has no column {' and no column '.join(missing)}; columns found: {found}.")
     if not records:
         raise DataError(f"{path} has no rows below its header.")

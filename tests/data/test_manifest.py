@@ -77,8 +77,20 @@ def test_missing_file_and_other_encodings(tmp_path: Path) -> None:
         manifest.read(tmp_path / "metadata.csv")
     with pytest.raises(DataError, match="is not UTF-8"):
         manifest.read(write(tmp_path, "video,prompt\nb.mp4,größer\n", "latin-1"))
+    (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match="cannot be read"):
-        manifest.read(tmp_path)
+        manifest.read(tmp_path / "folder.csv")
+
+
+def test_a_file_that_is_no_csv_is_not_told(tmp_path: Path) -> None:
+    for name in (".env", "passwd"):
+        (tmp_path / name).write_text("KEY=secret\n")
+        with pytest.raises(DataError, match="must end with .csv") as caught:
+            manifest.read(tmp_path / name)
+        assert "secret" not in str(caught.value)
+    (tmp_path / "keys.csv").write_text("root:secret:0\n")
+    with pytest.raises(DataError, match="columns found: none") as caught:
+        manifest.read(tmp_path / "keys.csv")
 
 
 def test_a_column_can_be_made_necessary(folder: Path) -> None:
