@@ -11,6 +11,7 @@ import gradio as gr
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.supervisor.face_jobs import JobList
+from rewardfl_app.supervisor.preview import PreviewList
 from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, playground_page, runs_page
 from rewardfl_app.ui.run_view import Changed, RunView
 
@@ -25,6 +26,7 @@ class Session:
         self._runs_dir = runs_dir
         self._runs = header.RunList(runs_dir)
         self._jobs = JobList(runs_dir)
+        self._previews = PreviewList(runs_dir)
         self._wanted = wanted
         self._view: RunView | None = None
         self._sent: dict[str, Any] = {}
@@ -82,7 +84,7 @@ class Session:
             "faces": faces_page.page_payload(view, self._jobs.jobs()),
             "compare": compare_page.page_payload(view) if changed.samples or state else None,
             "runs": runs_page.page_payload(rows),
-            "playground": playground_page.page_payload(self._runs_dir),
+            "playground": playground_page.page_payload(self._previews, rows, self._runs_dir),
         }
 
     def _news(self, name: str, value: Any) -> Any:

@@ -26,6 +26,7 @@ STYLES = (
 SCRIPTS = (
     "shared.js",
     "route.js",
+    "upload.js",
     "chart_parts.js",
     "chart_group.js",
     "chart.js",

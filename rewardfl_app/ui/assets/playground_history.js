@@ -1,0 +1,54 @@
+/* What was rendered before and what is in line: tiles, newest first. */
+class PreviewHistory {
+  /* `onpick(id)`: look at one; `onend(id)`: cancel or remove one. */
+  constructor(root, onpick, onend) {
+    this.root = root;
+    this.onpick = onpick;
+    this.onend = onend;
+    this.shown = 24;
+    this.painted = "";
+    root.querySelector(".pg-more").addEventListener("click", () => { this.shown += 48; this.painted = ""; this.paint(this.last); });
+  }
+
+  /* `going`: those in line, newest first; `ids`: those that are finished, newest first; `results`: what is known of each, by id. */
+  show(going, ids, results, chosen, total) {
+    this.paint({going, ids, results, chosen, total});
+  }
+
+  paint(state) {
+    const {el, fill} = RFL, {going, ids, results, chosen} = this.last = state;
+    const rows = [...going, ...ids.slice(0, this.shown).map(id => results.get(id)).filter(Boolean)];
+    this.root.hidden = !rows.length;
+    const key = JSON.stringify([rows.map(row => [row.id, row.state, row.done, row.total, row.message, row.prompt, Boolean(row.thumbnail || (results.get(row.id) || {}).thumbnail)]), chosen, ids.length]);
+    if (key === this.painted) return;
+    this.painted = key;
+    const focused = this.root.querySelector(":focus")?.closest("[data-job]")?.dataset.job;
+    this.root.querySelector(".pg-history-head .muted").textContent = ids.length + (ids.length === 1 ? " video" : " videos") + (going.length ? ", " + going.length + " in line" : "");
+    fill(this.root.querySelector(".pg-tiles"), rows.map(row => this.tile(row, results.get(row.id) || row, chosen)));
+    const more = this.root.querySelector(".pg-more"), left = ids.length - this.shown;
+    more.hidden = left <= 0;
+    more.textContent = "Show " + Math.min(48, left) + " more";
+    if (focused) this.root.querySelector('[data-job="' + focused + '"] .pg-tile')?.focus();
+  }
+
+  tile(row, known, chosen) {
+    const {el, fixed} = RFL, going = row.state === "waiting" || row.state === "working";
+    const values = known.values || {}, base = (values.base || {}).reward, tuned = (values.tuned || {}).reward;
+    const scores = row.state !== "done" ? null : known.tuned
+      ? el("span.pg-tile-scores", {}, el("span.before", {}, fixed(base, 2)), " → ", el("b", {"data-tone": tuned > base + 0.005 ? "up" : tuned < base - 0.005 ? "down" : "flat"}, fixed(tuned, 2)))
+      : el("span.pg-tile-scores", {}, el("span.before", {}, fixed(base, 2)));
+    const word = {waiting: "waits", working: row.message || "starting", failed: "failed", cancelled: "cancelled"}[row.state];
+    return el("div.pg-cell", {"data-job": row.id, "data-state": row.state},
+      el("button.pg-tile", {type: "button", "aria-pressed": String(row.id === chosen), title: row.prompt, "aria-label": row.prompt + (word ? ": " + word : ""), onclick: () => this.onpick(row.id)},
+        el("span.tile-pic", {}, known.thumbnail ? el("img", {src: known.thumbnail, alt: ""}) : null),
+        el("span.pg-tile-text", {}, el("b", {}, row.prompt), el("small", {}, word || pgMade(known)), scores,
+          going ? el("span.bar", {class: row.total ? "" : "unknown"}, el("i", {style: "width:" + (row.total ? 100 * row.done / row.total : 0) + "%"})) : null)),
+      el("button.pg-x", {type: "button", "aria-label": (going ? "Cancel: " : "Delete: ") + row.prompt, title: going ? "Cancel" : "Delete", onclick: () => this.onend(row.id)}, "×"));
+  }
+}
+
+/* With what a video was made, in few words. */
+function pgMade(result) {
+  const steps = result.step ? ", " + result.step + (result.step === 1 ? " step" : " steps") : "";
+  return result.model + steps + (result.checkpoint !== null && result.strength !== 1 ? " ×" + result.strength : "") + " · seed " + result.seed;
+}
