@@ -35,18 +35,18 @@ class RewardConfig(Section):
         0.1,
         "Weight of the reward in the loss: loss = -reward_weight (R - reward_mean) / reward_std + kl_weight KL.",
         level="basic",
-        applies="resume",
+        applies="live",
         ge=0.0,
     )
     reward_mean: float = _field(
         0.54,
         "Mean that the reward is normalised by, in units of cosine similarity. 0.54 is the reference's for Wan2.2.",
-        applies="resume",
+        applies="live",
     )
     reward_std: float = _field(
         0.16,
         "Standard deviation that the reward is normalised by, above 0. 0.16 is the reference's for Wan2.2.",
-        applies="resume",
+        applies="live",
         gt=0.0,
     )
     kl_weight: float = _field(
@@ -54,32 +54,32 @@ class RewardConfig(Section):
         "Weight of the divergence from the untrained model. Too low and the model cheats, for example by freezing the "
         "face; too high and it does not learn. 0 turns it off.",
         level="basic",
-        applies="resume",
+        applies="live",
         ge=0.0,
     )
     kl_target: float | None = _field(
         None,
         "Divergence to hold: kl_weight is then only the start and is raised or lowered after every update, by at most "
         "2 percent. Empty: kl_weight stays as it is.",
-        applies="resume",
+        applies="live",
         gt=0.0,
     )
     kl_steps: Literal["gradient", "expert"] = _field(
         "gradient",
         "Steps on which the divergence is measured: `gradient` is the steps that carry the gradient (the reference), "
         "`expert` is every sampled step of the trained experts, which keeps motion better.",
-        applies="resume",
+        applies="live",
     )
     kl_through_x: bool = _field(
         False,
         "Let the divergence's gradient also flow through the latent that enters a step, as the reference "
         "implementation did. Off is the textbook form.",
-        applies="resume",
+        applies="live",
     )
     anchor_weight: float = _field(
         0.0,
         "Weight of a flow-matching loss on the real clips, which holds the model near the data. 0 turns it off.",
-        applies="resume",
+        applies="live",
         ge=0.0,
     )
     pool: Literal["mean", "centroid", "max", "first_frame"] = _field(
@@ -106,7 +106,7 @@ class RewardConfig(Section):
         1,
         "Only every n-th frame's faces carry the gradient, from an offset drawn for each update, n times as strong: "
         "right on average, and faster. The reward itself is always that of all frames.",
-        applies="resume",
+        applies="live",
         ge=1,
     )
     roll_compatible: bool = _field(

@@ -64,7 +64,7 @@ class SamplingConfig(Section):
         4,
         "Latent frames (of 4 video frames each) that are decoded at a time for the gradient, so that memory does not "
         "grow with the length of the video. Empty: the whole video at once, which is faster for short ones.",
-        applies="resume",
+        applies="live",
         ge=1,
     )
     decode_region: bool = _field(

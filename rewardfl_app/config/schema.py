@@ -2,9 +2,9 @@
 
 The page's form, the README's table and `--set` are all made from these declarations. Each field carries a help text
 (what it does, its unit and range, where the default comes from) and two hints: `level` says whether the page shows it
-at once ("basic") or folded away ("advanced"); `applies` says whether a checkpoint saved before a change can still be
-continued after it ("resume") or a new run is needed ("new"). Defaults are those of the Wan2.2 reference example; the
-preset `pocket` overrides what the small model needs.
+at once ("basic") or folded away ("advanced"); `applies` says when a change takes effect: on a running job from its next
+update on ("live"), when a run is continued from a checkpoint ("resume"), or in a new run alone ("new"). Defaults are
+those of the Wan2.2 reference example; the preset `pocket` overrides what the small model needs.
 
 Rules that hold between fields live in `validation`, so that all of them are reported at once.
 """

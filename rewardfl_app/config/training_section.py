@@ -36,7 +36,7 @@ class TrainConfig(Section):
     """Optimisation: rates, batch sizes, length and saving."""
 
     learning_rate: float = _field(
-        2.5e-6, "Learning rate of AdamW after the warm-up, above 0.", level="basic", applies="resume", gt=0.0
+        2.5e-6, "Learning rate of AdamW after the warm-up, above 0.", level="basic", applies="live", gt=0.0
     )
     lr_scheduler_type: Literal[
         "constant",
@@ -83,19 +83,19 @@ class TrainConfig(Section):
     warmup_steps: int = _field(
         10,
         "Updates over which the learning rate rises from 0 (not used by the scheduler `constant`).",
-        applies="resume",
+        applies="live",
         ge=0,
     )
-    weight_decay: float = _field(0.0, "Weight decay of AdamW on the trained weights.", applies="resume", ge=0.0)
+    weight_decay: float = _field(0.0, "Weight decay of AdamW on the trained weights.", applies="live", ge=0.0)
     num_train_epochs: int = _field(
         1,
         "Optimisation rounds per batch of samples: how many updates are made for the same prompts and noise.",
-        applies="resume",
+        applies="live",
         ge=1,
     )
-    max_steps: int = _field(100, "Updates in the whole run.", level="basic", applies="resume", ge=1)
+    max_steps: int = _field(100, "Updates in the whole run.", level="basic", applies="live", ge=1)
     max_grad_norm: float = _field(
-        1.0, "The gradient is scaled down when its norm is larger than this.", applies="resume", gt=0.0
+        1.0, "The gradient is scaled down when its norm is larger than this.", applies="live", gt=0.0
     )
     ema_decay: float = _field(
         0.0,
@@ -105,7 +105,7 @@ class TrainConfig(Section):
         lt=1.0,
     )
     save_steps: int = _field(
-        25, "A checkpoint is saved every this many updates, and at the end.", level="basic", applies="resume", ge=1
+        25, "A checkpoint is saved every this many updates, and at the end.", level="basic", applies="live", ge=1
     )
     seed: int = _field(
         42,
@@ -123,7 +123,7 @@ class EvaluationConfig(Section):
         10,
         "The evaluation videos are rendered every this many updates, and before the first.",
         level="basic",
-        applies="resume",
+        applies="live",
         ge=1,
     )
     num_samples: int = _field(

@@ -109,6 +109,13 @@ class ClipEncoder:
             self._keep(position, clip)
         return [clip.on(self._model.device) for clip in clips]
 
+    def carry_clean(self) -> None:
+        """From now on the clips carry the real video's latents, too."""
+        if not self._with_clean:
+            self._with_clean = True
+            self._kept.clear()
+            self._bytes = 0
+
     def missing(self, part: Part, position: int) -> bool:
         """Whether a part that the clips carry still has to be computed. Raises DataError naming the row."""
         if self._records is None or not self._carries(part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sys
 import time
@@ -12,8 +13,10 @@ from contextlib import contextmanager
 from rewardfl_app.runs import changes, control
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
-from rewardfl_app.supervisor import process
+from rewardfl_app.supervisor import preview, process
 from rewardfl_app.supervisor.command import package_environment, wrapper_command
+
+log = logging.getLogger(__name__)
 
 _END_LEFTOVERS_SECONDS = 5.0
 
@@ -26,8 +29,15 @@ def announce(run: RunFolder) -> float:
 
 
 def spawn(run: RunFolder) -> None:
-    """Start the detached wrapper and record it; inside `lock`. Raises OSError."""
+    """Start the detached wrapper and record it; inside `lock`. The Playground's worker gives the device back first.
+
+    Raises OSError.
+    """
     started = announce(run)
+    try:
+        preview.give_back(run.path.parent)
+    except OSError:  # training is what matters: it says for itself when memory is short
+        log.exception("the Playground's worker was not ended")
     command = wrapper_command(run)
     try:
         pid = process.start_detached(command, run.log, run.path, package_environment())

@@ -15,13 +15,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Trains the run in the given folder; its config.yaml is all that is read besides what that names."""
+    """Trains the run in the given folder; its settings are all that is read besides what they name."""
     parser = argparse.ArgumentParser(prog="python -m rewardfl_app.training", description="Train a run folder.")
     parser.add_argument("run_dir", type=Path)
     run_dir = parser.parse_args(arguments).run_dir.absolute()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
-    from rewardfl_app.config import files
+    from rewardfl_app.runs import checkpoints, settings
     from rewardfl_app.runs.folder import RunFolder
     from rewardfl_app.training import failure
     from rewardfl_app.training.engine import Ranks
@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         run.failure.unlink(missing_ok=True)
     trainer: Trainer | None = None
     try:
-        trainer = Trainer(run, files.load(run.config), ranks)
+        latest = checkpoints.latest(run)
+        trainer = Trainer(run, settings.in_force(run, 1 if latest is None else latest.step + 1), ranks)
         trainer.train()
     except failure.PeerFailed:
         # The launcher ends all ranks when the first one leaves: let the one that knows why write it down.

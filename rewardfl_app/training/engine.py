@@ -72,6 +72,14 @@ class Ranks:
         torch.distributed.broadcast(shared, src=0)
         return shared.tolist()
 
+    def text_from_first(self, text: str) -> str:
+        """Rank 0's text, on every rank."""
+        if self.size == 1:
+            return text
+        letters = list(text.encode())
+        [length] = self.from_first([len(letters)])
+        return bytes(self.from_first(letters if self.is_first else [0] * length)).decode()
+
     def wait(self) -> None:
         """Returns when every rank is here."""
         if self.size > 1:
@@ -124,6 +132,15 @@ class Engine:
     def needs_every_pass(self) -> bool:
         """Whether a rank that leaves out a pass of a network that trains would leave the others waiting."""
         return self.zero_stage == 3 and self._engine.world_size > 1
+
+    def change(self, config: Config) -> None:
+        """Clips and decays as these settings say from the next `step` on."""
+        limit, optimizer = config.train.max_grad_norm, self._engine.optimizer
+        self._engine._config.gradient_clipping = limit
+        if self.zero_stage:
+            optimizer.clip_grad = limit
+        for group in optimizer.param_groups:
+            group["weight_decay"] = config.train.weight_decay
 
     def begin_update(self, num_backwards: int) -> None:
         """Announces how many `backward` calls make up the next update: gradients are reduced at the last one."""

@@ -47,13 +47,17 @@ class Evaluation:
         self._ranks = ranks
         self._reporter = reporter
         self._grid = Grid.of(config)
-        self._every = config.evaluation.eval_steps
-        self._last_step = config.train.max_steps
+        self.change(config)
         self._kept = kept
         self._standing = Standing(run, reporter)
         self._baseline: dict[str, VideoValues] | None = None
         self._done: int | None = None
         self._best_step: int | None = None
+
+    def change(self, config: Config) -> None:
+        """Is due from now on as these settings say."""
+        self._every = config.evaluation.eval_steps
+        self._last_step = config.train.max_steps
 
     def is_due(self, step: int) -> bool:
         """Whether the videos are rendered after update `step`: every eval_steps, and at the end."""
@@ -70,7 +74,9 @@ class Evaluation:
 
     def baseline(self) -> bool:
         """Renders the base model, unless an earlier start of this run did; False if stop_now cut it short."""
-        if self._ranks.from_first([int(self._ranks.is_first and self._take_up())])[0]:
+        last = self._ranks.from_first([self._take_up() if self._ranks.is_first else 0])[0]
+        if last >= BASELINE_STEP:
+            self._done = last
             return True
         if self._ranks.from_first([int(self._ranks.is_first and self._take_kept())])[0]:
             message = "Took the base model's evaluation videos from an earlier run, which rendered the same."
@@ -142,10 +148,12 @@ class Evaluation:
         self._standing.add(BASELINE_STEP, video_values.evaluation_record(self._baseline))
         return True
 
-    def _take_up(self) -> bool:
-        """Goes on from what an earlier start of this run measured; False when it did not get that far."""
-        evaluated = any(r.get("step") == 0 and metrics.is_evaluation(r) for r in metrics.read_all(self._run.metrics))
-        if evaluated:
-            self._baseline = video_values.read(self._run, BASELINE_STEP)
-            self._standing.take_up()
-        return evaluated
+    def _take_up(self) -> int:
+        """Goes on from what an earlier start of this run measured; the last step it evaluated, -1 when it did not get
+        as far as the base model."""
+        steps = [r["step"] for r in metrics.current(metrics.read_all(self._run.metrics)) if metrics.is_evaluation(r)]
+        if BASELINE_STEP not in steps:
+            return -1
+        self._baseline = video_values.read(self._run, BASELINE_STEP)
+        self._standing.take_up()
+        return max(steps)

@@ -25,7 +25,7 @@ class Reporter:
 
     def __init__(self, run: RunFolder, total: int, active: bool) -> None:
         self._run = run
-        self._total = total
+        self.total = total
         self._active = active
         self._writer: MetricsWriter | None = None
         self._durations: dict[str, float] = {}
@@ -42,7 +42,7 @@ class Reporter:
         """Replaces status.json; `phase` is also the state, and a heartbeat."""
         self.phase = phase
         if self._active:
-            now = Status(phase, phase, self.step, self._total, message, time.time(), seconds_left, self.alarm)
+            now = Status(phase, phase, self.step, self.total, message, time.time(), seconds_left, self.alarm)
             write_status(self._run, now)
 
     def event(self, kind: str, message: str, **fields: Any) -> None:

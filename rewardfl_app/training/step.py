@@ -89,6 +89,7 @@ class TrainingStep:
         """`prefixes`: of the steps before the first that trains. `doing` is told what is being done, for whoever must
         say where memory ran out."""
         self._model = model
+        self._scorer = scorer
         self._reward_gradient = RewardGradient(model.vae, scorer, config)
         self._engine = engine
         self._ranks = ranks
@@ -103,6 +104,13 @@ class TrainingStep:
         # A reward that is more than the face similarity is recorded part by part, too.
         rewards = config.reward.rewards
         self._terms = [] if rewards == ((FACE_SIMILARITY, 1.0),) else [name for name, _ in rewards]
+
+    def change(self, config: Config, fields: set[str]) -> None:
+        """Goes on with other live settings; `fields`: those that changed."""
+        self._config = config
+        self._reward_gradient = RewardGradient(self._model.vae, self._scorer, config)
+        if "reward.kl_weight" in fields or config.reward.kl_target is None:
+            self.kl_weight = config.reward.kl_weight
 
     def update(self, samples: Samples, step: int, learning_rate: float) -> dict[str, float | None]:
         """Makes update number `step`; returns loss, reward, kl, grad_norm, face_rate and more, averaged over all

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decision:
-    """What all ranks do now. `requests` are those that led to it, known to rank 0 alone."""
+    """What all ranks do now. `requests` are those that led to it, known to rank 0 alone.
+
+    `changes`: requests of the kind set_field, which `live` answers, known to rank 0 alone; None when there are none.
+    """
 
     stop: bool = False
     save: bool = False
     sample: bool = False
     requests: tuple[Request, ...] = ()
+    changes: tuple[Request, ...] | None = None
 
 
 def decide(run: RunFolder, ranks: Ranks) -> Decision:
@@ -33,7 +37,8 @@ def decide(run: RunFolder, ranks: Ranks) -> Decision:
         stop=stop,
         save="stop_now" not in kinds and bool(kinds & {"stop_and_save", "save_now"}),
         sample="sample_now" in kinds and not stop,
-        requests=found,
+        requests=tuple(request for request in found if request.kind != "set_field"),
+        changes=tuple(request for request in found if request.kind == "set_field") if "set_field" in kinds else None,
     )
 
 
