@@ -31,9 +31,9 @@ def build_app(runs_dir: Path) -> gr.Blocks:
         bar = header.build()
         with gr.Tabs(selected="train", elem_id="pages"):
             with gr.Tab("Train", id="train", render_children=True):
-                train_page.build_page(runs_dir)
+                train = train_page.build_page(runs_dir)
             with gr.Tab("Monitor", id="monitor", render_children=True):
-                monitor = monitor_page.build()
+                monitor = monitor_page.build(runs_dir)
             with gr.Tab("Faces", id="faces", render_children=True):
                 faces = faces_page.build(runs_dir)
             with gr.Tab("Compare", id="compare", render_children=True):
@@ -43,7 +43,7 @@ def build_app(runs_dir: Path) -> gr.Blocks:
             with gr.Tab("Playground", id="playground", render_children=True):
                 playground = playground_page.build(runs_dir)
         parts = [bar, monitor.top, monitor.curves, monitor.sample, monitor.activity, faces, compare]
-        parts += [runs, playground]
+        parts += [runs, playground, train]
         timer = gr.Timer(TICK_SECONDS)
         follow = [session_state, *parts]
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}

@@ -28,9 +28,9 @@ SECTION_TITLES = {
     "deepspeed": "DeepSpeed",
 }
 APPLIES_TEXT = {
-    "new": "takes effect in a new run",
-    "resume": "takes effect when a run is resumed",
-    "live": "takes effect at once",
+    "new": "only in a new run",
+    "resume": "in a new run, and when a stopped run is resumed",
+    "live": "in a new run, at resume, and at once in a run that is going on",
 }
 _WORDS = {
     "kl": "KL",
@@ -214,12 +214,21 @@ def _parsed(raw: object, field: FormField | None) -> object:
 
 
 def changes(before: Values, after: Values) -> list[Change]:
-    """Fields whose text differs, in the order of `after`."""
+    """Fields that differ in value, in the order of `after`; 5e-4 is 0.0005, and a space after a comma is none."""
     return [
         Change(key, label(key.partition(".")[2]), text_of(before.get(key)), text_of(value))
         for key, value in after.items()
-        if key in before and text_of(before[key]).strip() != text_of(value).strip()
+        if key in before and not same_value(before[key], value)
     ]
+
+
+def same_value(one: object, other: object) -> bool:
+    """Whether two entries of the form mean the same."""
+    first, second = (",".join(part.strip() for part in text_of(value).split(",")) for value in (one, other))
+    try:
+        return first == second or float(first) == float(second)
+    except ValueError:
+        return False
 
 
 def form_payload(schema: type[BaseModel] = Config) -> list[dict[str, Any]]:

@@ -1,164 +1,161 @@
-"""The settings being edited: where they come from, what is wrong with them, what differs, what is still missing."""
+"""The settings being edited: where they come from, what is wrong with them, what differs, what they will take."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rewardfl_app.config import files, presets
+from rewardfl_app.config import presets
+from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.config.schema import Config
-from rewardfl_app.config.validation import ConfigError, Problem, build
+from rewardfl_app.config.validation import build
+from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.registry import list_runs
+from rewardfl_app.supervisor import supervisor
+from rewardfl_app.supervisor.thaw import without_embedded
+from rewardfl_app.ui import run_estimate
 from rewardfl_app.ui.charts import number
 from rewardfl_app.ui.config_form import Change, Values, changes, mapping_of, text_of, values_of
+from rewardfl_app.ui.model_needs import needs
 
 PRESET_TITLES = {"pocket": "Pocket", "wan22_i2v_a14b": "Wan2.2-I2V-A14B"}
 NUM_RUN_SOURCES = 20
-# Filled in by the supervisor when a run of the embedded family starts; no difference a person made.
-_EMBEDDED = frozenset(
-    {
-        "model.model_paths",
-        "model.tokenizer_path",
-        "data.metadata_path",
-        "evaluation.metadata_path",
-        "reward.reward_model_path",
-        "reward.judge_model_path",
-    }
-)
+NAME_LIMIT = 80
+_NAMED_CHANGES = 2
+_TABLES = ("data.metadata_path", "evaluation.metadata_path")
 
 
 class SourceError(Exception):
     """Settings that were to be loaded are missing or unreadable; the message is one sentence."""
 
 
-@dataclass(frozen=True)
-class Need:
-    """One thing a model family needs. `state` is "ready", "missing" or "optional"; `text` says what to get, where."""
+def sources(runs_dir: Path, chosen: str = "") -> list[dict[str, Any]]:
+    """Where settings can be taken from: presets, then the newest runs and the chosen one. [{id, title, kind, started}].
 
-    field: str
-    title: str
-    state: str
-    text: str
-
-
-def sources(runs_dir: Path) -> list[dict[str, Any]]:
-    """Where settings can be taken from: presets first, then the newest runs. [{id, title, kind, started}]."""
+    A run that was put away is left out unless it is the chosen one.
+    """
     found: list[dict[str, Any]] = [
         {"id": f"preset:{name}", "title": PRESET_TITLES.get(name, name), "kind": "preset"} for name in presets.names()
     ]
-    runs = [run for run in list_runs(runs_dir)[:NUM_RUN_SOURCES] if run.config.is_file()]
-    return found + [_run_source(run) for run in runs]
+    rows = 0
+    for run in list_runs(runs_dir):
+        wanted = f"run:{run.id}" == chosen
+        if (rows < NUM_RUN_SOURCES or wanted) and run.config.is_file():
+            info = read_json(run.run_info) or {}
+            if wanted or not info.get("archived"):
+                found.append(_run_source(run, info))
+                rows += 1
+    return found
 
 
-def _run_source(run: RunFolder) -> dict[str, Any]:
-    info = read_json(run.run_info) or {}
+def _run_source(run: RunFolder, info: dict[str, Any]) -> dict[str, Any]:
     title = str(info.get("name") or run.id)
     return {"id": f"run:{run.id}", "title": title, "kind": "run", "started": number(info.get("created"))}
 
 
+def parent_of(source: str, runs_dir: Path) -> RunFolder | None:
+    """The run that these settings are a fork of; None for a preset, and for a run that is gone."""
+    kind, _, name = source.partition(":")
+    return next((run for run in list_runs(runs_dir) if kind == "run" and run.id == name), None)
+
+
 def source_config(source: str, runs_dir: Path) -> Config:
-    """The settings of a preset ("preset:pocket") or of a run ("run:ID").
+    """The settings of a preset ("preset:pocket") or of a run ("run:ID"), without the files of the embedded family.
 
     Raises:
-        SourceError: there is no such source, or the run's config.yaml cannot be read.
+        SourceError: there is no such source, or the run's settings cannot be read.
     """
     kind, _, name = source.partition(":")
     if kind == "preset" and name in presets.names():
         return presets.preset(name)
-    run = next((run for run in list_runs(runs_dir) if kind == "run" and run.id == name), None)
+    run = parent_of(source, runs_dir)
     if run is None:
         raise SourceError(f"There are no settings called {source!r}.")
     try:
-        return files.load(run.config)
+        return without_embedded(supervisor.settings(run))
     except (ConfigError, OSError) as error:
         raise SourceError(f"The settings of run {run.id} cannot be read: {error}") from error
 
 
 def source_values(source: str, runs_dir: Path) -> dict[str, str | bool]:
-    """The form's values of a source; a run of the embedded family gives its embedded paths back as empty."""
-    values = values_of(source_config(source, runs_dir))
-    if source.startswith("run:") and values.get("model.model_name") == "pocket":
-        values = {key: _without_embedded(key, value, runs_dir) for key, value in values.items()}
-    return values
+    """The form's values of a source. Raises SourceError."""
+    run = parent_of(source, runs_dir)
+    stamps = () if run is None else tuple(_modified(path) for path in (run.config, run.changes))
+    return dict(_source_values(source, runs_dir, stamps))
 
 
-def _without_embedded(key: str, value: str | bool, runs_dir: Path) -> str | bool:
-    """Empty for a path into the package or into the runs folder, which only the supervisor can have put there."""
-    if key not in _EMBEDDED or not isinstance(value, str) or not value:
-        return value
-    package = Path(__file__).resolve().parent.parent
-    inside = any(Path(value).is_relative_to(folder) for folder in (package, runs_dir.resolve(), runs_dir.absolute()))
-    return "" if inside else value
+@lru_cache(maxsize=256)
+def _source_values(source: str, runs_dir: Path, stamps: tuple[int, ...]) -> dict[str, str | bool]:
+    return values_of(source_config(source, runs_dir))
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def problems(values: Values) -> list[Problem]:
-    """Everything wrong with the values, each with the field it belongs to; also files that do not exist."""
+    """Everything wrong with the values, each with the field it belongs to; also files that do not exist, and rows of
+    the tables of clips that name none. The clips themselves are not opened here.
+    """
     try:
-        build(mapping_of(values))
+        config = build(mapping_of(values))
     except ConfigError as error:
-        return list(error.problems)
-    return []
-
-
-def needs(values: Values) -> list[Need]:
-    """What the chosen family needs on disk and whether it is named; empty for `pocket`, which brings everything."""
-    if values.get("model.model_name") != "wan2_2":
-        return []
-    cached = text_of(values.get("model.model_id_with_origin_paths")).strip()
-    weights = _need(
-        values,
-        "model.model_paths",
-        "Wan2.2 weights",
-        "Download Wan-AI/Wan2.2-I2V-A14B and the distilled transformers of lightx2v/Wan2.2-Lightning. Write a JSON "
-        "list of four paths (high-noise model, low-noise model, text encoder, VAE) and give that file as model_paths.",
+        wrong = {problem.field for problem in error.problems}
+        paths = {field: text_of(values.get(field)).strip() for field in _TABLES if field not in wrong}
+        return [*error.problems, *_table_problems(paths)]
+    return _table_problems(
+        {
+            "data.metadata_path": config.data.metadata_path or "",
+            "evaluation.metadata_path": config.evaluation.metadata_path or "",
+        }
     )
-    if cached and weights.state == "missing":
-        weights = Need(weights.field, weights.title, "ready", "Looked up in the Hugging Face cache.")
-    return [
-        weights,
-        _need(
-            values,
-            "model.tokenizer_path",
-            "Tokenizer",
-            "The folder google/umt5-xxl of the Wan2.2 download goes into tokenizer_path. Empty: from Hugging Face.",
-            optional=True,
-        ),
-        _need(
-            values,
-            "reward.reward_model_path",
-            "Face pack",
-            "Download antelopev2.zip from insightface's releases, unzip its ONNX files into one folder and give that "
-            "folder as reward_model_path.",
-        ),
-        _need(
-            values,
-            "data.metadata_path",
-            "Your clips",
-            "A metadata.csv with the columns video and prompt; the first frame of every clip must show a face. Give it "
-            "as metadata_path.",
-        ),
-    ]
 
 
-def _need(values: Values, field: str, title: str, text: str, optional: bool = False) -> Need:
-    path = text_of(values.get(field)).strip()
-    if path and Path(path).expanduser().exists():
-        return Need(field, title, "ready", path)
-    if optional and not path:
-        return Need(field, title, "optional", text)
-    return Need(field, title, "missing", f"{path} does not exist. {text}" if path else text)
+def _table_problems(paths: dict[str, str]) -> list[Problem]:
+    from rewardfl_app.data import manifest  # brings PyAV, see media.first_frame
+
+    found = []
+    for field, path in paths.items():
+        try:
+            if path:
+                manifest.read(path)
+        except DataError as error:
+            found.append(Problem(field, str(error)))
+    return found
+
+
+def suggested_name(values: Values, source: str, runs_dir: Path) -> str:
+    """Name of a run that was given none: its parent's with what was changed, else run 1, run 2 ... of the folder."""
+    runs = list_runs(runs_dir)
+    parent = parent_of(source, runs_dir)
+    if parent is not None:
+        changed = _changes_from(source, values, runs_dir)
+        told = ", ".join(f"{change.field.partition('.')[2]} {change.after or 'empty'}" for change in changed)
+        what = told if 0 < len(changed) <= _NAMED_CHANGES else "again" if not changed else f"{len(changed)} changes"
+        name = str((read_json(parent.run_info) or {}).get("name") or parent.id)
+        return f"{name[: max(8, NAME_LIMIT - len(what) - 2)]}, {what}"[:NAME_LIMIT]
+    return f"run {len(runs) + 1}"
 
 
 def review(values: Values, source: str, runs_dir: Path) -> dict[str, Any]:
-    """What the page shows beside the form: problems, differences from source and last run, what is missing."""
+    """What the page shows beside the form: problems, differences from source and last run, what is missing, the name
+    it gets if none is given, and about how long it takes.
+    """
     return {
         "problems": [{"field": problem.field, "message": problem.message} for problem in problems(values)],
         "changes": [asdict(change) for change in _changes_from(source, values, runs_dir)],
         "since_last": _since_last(values, runs_dir),
         "needs": [asdict(need) for need in needs(values)],
+        "name": suggested_name(values, source, runs_dir),
+        "estimate": _estimate(values, runs_dir),
     }
 
 
@@ -173,7 +170,24 @@ def _since_last(values: Values, runs_dir: Path) -> dict[str, Any] | None:
     last = next((run for run in list_runs(runs_dir) if run.config.is_file()), None)
     if last is None:
         return None
-    return {
-        "run": last.id,
-        "changes": [asdict(change) for change in _changes_from(f"run:{last.id}", values, runs_dir)],
-    }
+    name = str((read_json(last.run_info) or {}).get("name") or last.id)
+    changed = [asdict(change) for change in _changes_from(f"run:{last.id}", values, runs_dir)]
+    return {"run": last.id, "name": name, "changes": changed}
+
+
+def _estimate(values: Values, runs_dir: Path) -> dict[str, Any] | None:
+    """{seconds, run, name, step_seconds} by the newest run of the same shape."""
+    told = run_estimate.estimate(values, _earlier(runs_dir))
+    if told is None:
+        return None
+    seconds, run, pace = told
+    name = str((read_json(run.run_info) or {}).get("name") or run.id)
+    return {"seconds": round(seconds), "run": run.id, "name": name, "step_seconds": round(pace.step, 3)}
+
+
+def _earlier(runs_dir: Path) -> Iterator[tuple[RunFolder, Values]]:
+    for run in list_runs(runs_dir)[:NUM_RUN_SOURCES]:
+        try:
+            yield run, source_values(f"run:{run.id}", runs_dir)
+        except SourceError:
+            continue

@@ -12,11 +12,11 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.supervisor.face_jobs import JobList
 from rewardfl_app.supervisor.preview import PreviewList
-from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, playground_page, runs_page
+from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, playground_page, runs_page, train_page
 from rewardfl_app.ui.run_view import Changed, RunView
 
 # The components a tick may change, in the order of its outputs.
-PARTS = ("header", "top", "curves", "sample", "activity", "faces", "compare", "runs", "playground")
+PARTS = ("header", "top", "curves", "sample", "activity", "faces", "compare", "runs", "playground", "train")
 
 
 class Session:
@@ -82,9 +82,10 @@ class Session:
             "sample": monitor_page.sample_payload(view, self._runs_dir) if changed.samples else None,
             "activity": monitor_page.activity_payload(view) if changed.events or changed.log else None,
             "faces": faces_page.page_payload(view, self._jobs.jobs()),
-            "compare": compare_page.page_payload(view) if changed.samples or state else None,
-            "runs": runs_page.page_payload(rows),
+            "compare": compare_page.page_payload(view, rows),
+            "runs": runs_page.page_payload(self._runs_dir),
             "playground": playground_page.page_payload(self._previews, rows, self._runs_dir),
+            "train": train_page.page_payload(rows),
         }
 
     def _news(self, name: str, value: Any) -> Any:
