@@ -32,10 +32,10 @@ HOSTILE: tuple[Any, ...] = (
     {"path": "/etc/passwd", "name": "../../x"},
 )
 KEYS = (
-    "run", "runs", "step", "job", "source", "values", "name", "names", "notes", "tags", "video", "reference", "pack", "a", "b",
-    "with", "sample", "pair", "vote", "choice", "id", "image", "prompt", "seed", "checkpoint", "field", "value", "changes",
-    "path", "row", "rows", "page", "query", "by", "example", "token", "folder", "kind", "strength", "clip",
-)  # fmt: skip
+    "run runs step job source values name names notes tags video reference pack a b with sample pair vote "
+    "choice id image prompt seed checkpoint field value changes path row rows page query by example token "
+    "folder kind strength clip "
+).split()
 
 
 @pytest.fixture
