@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rewardfl_app.config import files, schedule
+from rewardfl_app.config import schedule
 from rewardfl_app.models import adaptation, wan
 from rewardfl_app.models.sampling import Grid
-from rewardfl_app.runs import checkpoints
+from rewardfl_app.runs import checkpoints, settings
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
@@ -35,7 +35,7 @@ def load(run: RunFolder, checkpoint: str) -> Session:
 
     Raises ConfigError, CheckpointError, WeightsError.
     """
-    config = files.load(run.config, check_files=False)
+    config = settings.load(run, check_files=False)
     chosen = None if checkpoint == BASE else checkpoints.find(run, checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = wan.load(config.model, device)

@@ -16,7 +16,7 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.samples import Sample
-from rewardfl_app.supervisor import face_jobs
+from rewardfl_app.supervisor import face_jobs, supervisor
 from rewardfl_app.supervisor.face_jobs import FaceJob, FaceJobError
 from rewardfl_app.supervisor.freeze import EMBEDDED_FAMILY, with_embedded_scorers
 from rewardfl_app.ui.dataset_view import embedded_clips
@@ -170,7 +170,7 @@ def _pack(request: Mapping[str, Any], runs_dir: Path) -> tuple[RewardConfig, str
 def run_reward(run: RunFolder) -> RewardConfig:
     """The reward section a run was started with. Raises PackProblem."""
     try:
-        return files.load(run.config, check_files=False).reward
+        return supervisor.settings(run).reward
     except ConfigError as error:
         raise PackProblem("pack", f"The settings of this run cannot be read: {error.problems[0].message}") from error
 
