@@ -77,7 +77,11 @@ class JsonLinesReader:
         chunk = os.pread(descriptor, state.st_size - self._offset, self._offset)
         complete = chunk[: chunk.rfind(b"\n") + 1]  # the rest is a line still being written
         self._offset += len(complete)
-        return _records(complete)
+        return self._parse(complete)
+
+    def _parse(self, text: bytes) -> list[Record]:
+        """The records of whole lines."""
+        return _records(text)
 
     def _restart(self) -> None:
         self._offset = 0

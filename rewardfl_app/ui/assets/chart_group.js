@@ -62,15 +62,5 @@ window.RFL.ChartGroup = window.RFL.ChartGroup || class ChartGroup {
   }
 };
 
-/* {run id: CSS colour} for runs shown together: the same runs always get the same colours, no two of up to ten the same. A run
-   keeps its colour when another one is added, unless both want the same one. */
-window.RFL.runColors = window.RFL.runColors || function (ids) {
-  const NUM = 10, taken = new Set(), found = {};
-  for (const id of [...new Set(ids)].sort()) {
-    let place = [...id].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) >>> 0, 7) % NUM;
-    while (taken.has(place) && taken.size < NUM) place = (place + 1) % NUM;
-    taken.add(place);
-    found[id] = "var(--rf-run-" + (place + 1) + ")";
-  }
-  return found;
-};
+/* {run id: CSS colour} for runs shown together, in the order in which they were chosen: one that is added changes no other's. */
+window.RFL.runColors = window.RFL.runColors || (ids => Object.fromEntries(ids.map((id, i) => [id, "var(--rf-run-" + (i % 10 + 1) + ")"])));
