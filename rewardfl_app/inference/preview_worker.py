@@ -55,10 +55,12 @@ class PreviewWorker:
         """Work until the end, and say so at last. Raises OSError when the folder cannot be written."""
         quiet_since = time.monotonic()
         try:
-            while not self._leaving() and time.monotonic() - quiet_since <= self._idle_seconds:
+            while not self._leaving():
                 preview = self._next()
                 if preview is None:
                     self._say("ready")
+                    if time.monotonic() - quiet_since >= self._idle_seconds:
+                        break
                     time.sleep(POLL_SECONDS)
                     continue
                 if not self._serve(preview):
