@@ -52,6 +52,12 @@ _MEASURES = (
         less="the clip stays nearer to its first frame",
     ),
     _Measure(
+        "frame_motion",
+        "Motion of the picture",
+        "How much neighbouring frames differ.",
+        less="the whole picture moves less",
+    ),
+    _Measure(
         "face_rate",
         "Frames with a face",
         "Frames in which no face is found are not scored.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,13 @@ from typing import Any
 import gradio as gr
 
 from rewardfl_app.runs import control
-from rewardfl_app.runs.checkpoints import list_checkpoints
 from rewardfl_app.runs.control import Kind
 from rewardfl_app.runs.folder import RunError, RunFolder
-from rewardfl_app.runs.samples import Sample
+from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.samples import step_folder
 from rewardfl_app.supervisor import supervisor
-from rewardfl_app.ui import charts
-from rewardfl_app.ui.headline import Measure, headline
-from rewardfl_app.ui.media import served_file
+from rewardfl_app.ui import charts, curve_store, run_settings
+from rewardfl_app.ui.headline import Measure
 from rewardfl_app.ui.run_view import RunView, newest_events
 from rewardfl_app.ui.theme import asset
 
@@ -33,15 +33,17 @@ def top_payload(view: RunView | None, notice: str = "") -> dict[str, Any]:
     if view is None:
         return {"run": None}
     now = view.state
-    line = headline(view.columns.evaluations)
-    saved = list_checkpoints(view.run)
+    line = view.headline
+    saved = view.checkpoints
     ended = now.exit or {}
+    pending = [] if now.is_finished else control.pending(view.run)
     return {
         "run": view.run.id,
         "name": view.name,
         "state": now.state,
         "finished": now.is_finished,
-        "message": now.message,
+        "message": now.message if now.step == 0 or now.state == "queued" else "",
+        "waiting": _waits_for(view),
         "step": line.step,
         "level": line.level,
         "sentence": line.sentence,
@@ -55,44 +57,73 @@ def top_payload(view: RunView | None, notice: str = "") -> dict[str, Any]:
         "exit": {key: ended.get(key) for key in ("cause", "sentence", "next_step")} if now.is_finished else None,
         "notice": notice,
         "can_resume": now.state in {"stopped", "failed", "lost"},
-        "receipts": [str(receipt.get("message", "")) for receipt in view.receipts[-NUM_RECEIPTS:]],
-        "pending": [request.kind for request in control.pending(view.run)] if not now.is_finished else [],
+        "receipts": [_receipt(receipt) for receipt in view.receipts[-NUM_RECEIPTS:]],
+        "num_receipts": len(view.receipts),
+        "pending": [request.kind for request in pending],
     }
 
 
+def _waits_for(view: RunView) -> str | None:
+    """Which part of the start a run that has made no step is in: "starting", "loading", "measuring", "training"."""
+    now = view.state
+    if now.is_finished or now.step > 0 or now.state in {"queued", "stopping"}:
+        return None
+    return {"starting": "starting", "loading": "loading", "evaluating": "measuring"}.get(now.state, "training")
+
+
+def _receipt(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    return {"time": charts.number(receipt.get("time")), "message": str(receipt.get("message", ""))}
+
+
 def charts_payload(view: RunView | None) -> dict[str, Any]:
-    """The curves; `run` tells the page when to forget its zoom."""
+    """That there are new points, not the points: the page asks for those it has not got (see `curve_store`)."""
     if view is None:
-        return {"run": None, "charts": []}
-    marks = [(saved.step, f"checkpoint {saved.step}") for saved in list_checkpoints(view.run)]
-    return {"run": view.run.id, "charts": charts.build(view.columns, marks)}
+        return {"run": None, "version": None, "marks": []}
+    marks = [{"step": saved.step, "label": f"checkpoint {saved.step}"} for saved in view.checkpoints]
+    return {"run": view.run.id, "version": [view.curves.generation, view.curves.version], "marks": marks}
+
+
+def curves(runs_dir: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The points of a run that a page has not got, by `request` {run, generation, trained, evaluated}.
+
+    None when there is no such run. Beside what `FollowedRun.news` says: {run, name, finished}.
+    """
+    run = run_of(runs_dir, request.get("run"))
+    if run is None:
+        return None
+    about = {"run": run.id, "name": str((read_json(run.run_info) or {}).get("name") or run.id)}
+    return {**about, "finished": run.exit.exists(), **curve_store.shared().follow(run).news(request)}
+
+
+def run_of(runs_dir: Path, run_id: object) -> RunFolder | None:
+    """The run of this folder with this id, None when there is none."""
+    if not isinstance(run_id, str) or Path(run_id).name != run_id or run_id.startswith("."):
+        return None
+    run = RunFolder(runs_dir / run_id)
+    return run if run.exists() else None
 
 
 def sample_payload(view: RunView | None, runs_dir: Path) -> dict[str, Any]:
-    """The newest evaluation's samples with the same ones of the untrained model."""
+    """The newest evaluation's samples, by name, and the folders they and those of the untrained model lie in.
+
+    The page reads what was measured on one from its faces.json, so many samples cost no more than one.
+    """
     if view is None or view.newest_step is None:
-        return {"run": view.run.id if view else None, "samples": []}
-    before = {sample.name: sample for sample in view.samples.get(0, ())}
-    rows = []
-    for sample in view.samples[view.newest_step]:
-        content = sample.load_faces()
-        if video := served_file(sample.video, runs_dir):
-            rows.append(
-                {
-                    "name": sample.name,
-                    "prompt": str(content.get("prompt") or ""),
-                    "video": video,
-                    "faces": served_file(sample.faces, runs_dir),
-                    "reward": charts.number(content.get("reward")),
-                    "judge": charts.number(content.get("judge")),
-                    "before": _reward(before.get(sample.name)),
-                }
-            )
-    return {"run": view.run.id, "step": view.newest_step, "samples": rows}
+        return {"run": view.run.id if view else None, "names": []}
+    step = view.newest_step
+    return {
+        "run": view.run.id,
+        "step": step,
+        "folder": _served_folder(step_folder(view.run, step), runs_dir),
+        "before": _served_folder(step_folder(view.run, 0), runs_dir) if step else None,
+        "names": [sample.name for sample in view.samples[step]],
+        "names_before": [sample.name for sample in view.samples.get(0, ())] if step else [],
+    }
 
 
-def _reward(sample: Sample | None) -> float | None:
-    return charts.number(sample.load_faces().get("reward")) if sample else None
+def _served_folder(folder: Path, runs_dir: Path) -> str | None:
+    resolved = folder.resolve()
+    return str(resolved) if resolved.is_relative_to(runs_dir.resolve()) and resolved.is_dir() else None
 
 
 def activity_payload(view: RunView | None) -> dict[str, Any]:
@@ -102,6 +133,7 @@ def activity_payload(view: RunView | None) -> dict[str, Any]:
     return {
         "run": view.run.id,
         "events": newest_events(view.events),
+        "num_events": view.num_events,
         "log": view.log_tail,
         "log_path": str(view.run.log),
     }
@@ -146,23 +178,48 @@ class MonitorParts:
     activity: gr.HTML
 
 
-def build() -> MonitorParts:
+def build(runs_dir: Path) -> MonitorParts:
     """Lay out the page."""
-    top = _part("monitor_top", {"run": None, "loading": True})
+
+    def load_curves(request: dict[str, Any]) -> dict[str, Any] | None:
+        return curves(runs_dir, request)
+
+    def load_settings(request: dict[str, Any]) -> dict[str, Any] | None:
+        run = run_of(runs_dir, request.get("run"))
+        return run_settings.payload(run) if run else None
+
+    def set_live(request: dict[str, Any]) -> dict[str, Any] | None:
+        run = run_of(runs_dir, request.get("run"))
+        return run_settings.set_live(run, str(request.get("field")), request.get("value")) if run else None
+
+    def resume_with(request: dict[str, Any]) -> dict[str, Any] | None:
+        run, changes = run_of(runs_dir, request.get("run")), request.get("changes")
+        return run_settings.resume(run, changes if isinstance(changes, dict) else {}) if run else None
+
+    top = _part("monitor_top", {"run": None, "loading": True}, [load_settings, set_live, resume_with])
     with gr.Row(elem_classes="monitor-grid", equal_height=False):
         with gr.Column(scale=5, min_width=420):
-            curves = _part("monitor_charts", {"run": None, "charts": []})
+            drawn = _part("monitor_charts", charts_payload(None), [load_curves])
         with gr.Column(scale=3, min_width=300):
-            sample = _part("monitor_sample", {"run": None, "samples": []})
+            sample = _part("monitor_sample", {"run": None, "names": []})
             activity = _part("monitor_activity", {"run": None, "events": [], "log": ""})
-    return MonitorParts(top, curves, sample, activity)
+    # Filled by monitor_charts.js, which makes all charts: they share zoom and crosshair.
+    gr.HTML(
+        value="",
+        html_template='<div class="mc-more"></div>',
+        js_on_load='RFL.send("monitor-more", {});',
+        apply_default_css=False,
+        elem_id="monitor-more",
+    )
+    return MonitorParts(top, drawn, sample, activity)
 
 
-def _part(name: str, value: dict[str, Any]) -> gr.HTML:
+def _part(name: str, value: dict[str, Any], functions: list[Callable[..., Any]] | None = None) -> gr.HTML:
     return gr.HTML(
         value=value,
         html_template=asset(f"{name}.html"),
         js_on_load=asset(f"{name}.js"),
         apply_default_css=False,
         elem_id=name.replace("_", "-"),
+        server_functions=functions,
     )

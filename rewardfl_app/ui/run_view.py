@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.runs.checkpoints import Checkpoint, list_checkpoints
 from rewardfl_app.runs.control import receipts
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.jsonlines import JsonLinesReader, Record
-from rewardfl_app.runs.metrics import MetricsReader
 from rewardfl_app.runs.samples import Sample, list_references, list_samples
 from rewardfl_app.supervisor.supervisor import RunState, state
-from rewardfl_app.ui.charts import Columns
+from rewardfl_app.ui import curve_store
+from rewardfl_app.ui.columns import Columns
+from rewardfl_app.ui.headline import Headline, headline
 
 LOG_BYTES = 16_000
 LOG_LINES = 80
@@ -47,19 +49,24 @@ class RunView:
         self.run = run
         self.name: str = str((read_json(run.run_info) or {}).get("name") or run.id)
         self.state: RunState = state(run)
-        self.columns = Columns()
+        self.curves = curve_store.shared().follow(run)
+        self.checkpoints: list[Checkpoint] = []
+        self.num_events = 0
+        """How many events were read; `events` keeps the newest."""
         self.events: list[Record] = []
         self.samples: dict[int, list[Sample]] = {}
         self.references: dict[str, Sample] = {}
         self.log_tail: str = ""
         self.receipts: list[Record] = []
-        self._metrics = MetricsReader(run.metrics)
+        self._headline: tuple[object, Headline] | None = None
+        self._curves_version: tuple[str, int] | None = None
         self._events = JsonLinesReader(run.events)
-        self._metrics_restarts = 0
         self._events_restarts = 0
         self._sample_stamps: object = None
         self._log_stamp: Stamp = None
         self._receipt_stamp: Stamp = None
+        self._checkpoint_stamp: Stamp = None
+        self._info_stamp: Stamp = _stamp(run.run_info)
         self._first = True
 
     def look(self) -> Changed:
@@ -82,25 +89,35 @@ class RunView:
         if received:
             self._receipt_stamp = stamp
             self.receipts = receipts(self.run)
+        # A checkpoint gets its final name as the last thing, which changes the time of the folder.
+        stamp = _stamp(self.run.checkpoints)
+        saved = stamp != self._checkpoint_stamp
+        if saved:
+            self._checkpoint_stamp = stamp
+            self.checkpoints = list_checkpoints(self.run)
+        stamp = _stamp(self.run.run_info)
+        if stamp != self._info_stamp:
+            self._info_stamp = stamp
+            self.name = str((read_json(self.run.run_info) or {}).get("name") or self.run.id)
+            saved = True
         before, self.state = self.state, state(self.run)
-        return received or before != self.state
+        return received or saved or before != self.state
 
     def _look_at_metrics(self) -> bool:
-        new = self._metrics.read_new()
-        restarted = self._metrics.restarts != self._metrics_restarts
-        self._metrics_restarts = self._metrics.restarts
-        if restarted:
-            self.columns = Columns()
-        self.columns.extend(new)
-        return bool(new) or restarted
+        self.curves.read()  # another page may have done so before us
+        version = self.curves.generation, self.curves.version
+        changed = version != self._curves_version
+        self._curves_version = version
+        return changed
 
     def _look_at_events(self) -> bool:
         new = self._events.read_new()
         restarted = self._events.restarts != self._events_restarts
         self._events_restarts = self._events.restarts
         if restarted:
-            self.events = []
-        self.events.extend(new)
+            self.events, self.num_events = [], 0
+        self.num_events += len(new)
+        self.events = [*self.events, *new][-NUM_EVENTS:]
         return bool(new) or restarted
 
     def _look_at_samples(self) -> bool:
@@ -119,6 +136,19 @@ class RunView:
         self._log_stamp = stamp
         self.log_tail = tail(self.run.log)
         return True
+
+    @property
+    def columns(self) -> Columns:
+        """What was measured so far."""
+        return self.curves.columns
+
+    @property
+    def headline(self) -> Headline:
+        """What changed by the newest evaluation."""
+        evaluated = self.curves.evaluated
+        if self._headline is None or self._headline[0] != evaluated:
+            self._headline = evaluated, headline(self.columns.evaluations)
+        return self._headline[1]
 
     @property
     def newest_step(self) -> int | None:

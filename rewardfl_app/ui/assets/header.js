@@ -9,12 +9,14 @@ function show() {
   if (key !== listed) {
     listed = key;
     fill(runs, v.runs.map(r => el("option", {value: r.id}, r.name + (r.started ? "  ·  " + RFL.when(r.started) : "") + "  ·  " + r.word)));
+    RFL.runs = v.runs;
   }
+  queue(v);
   if (v.run) runs.value = v.run;
   runs.parentElement.hidden = !v.run;
   pill.hidden = progress.hidden = !v.run;
   $(".hd-none").hidden = Boolean(v.run || v.loading);
-  stop.hidden = !v.run || v.finished;
+  stop.hidden = !v.run || v.finished || v.state === "queued";
   if (!v.run) { document.title = "Reward FL"; return; }
   pill.textContent = v.word;
   pill.dataset.state = v.state;
@@ -34,13 +36,31 @@ function show() {
   document.title = (v.finished ? v.word : (v.total ? Math.round(100 * share) + "%" : v.word)) + " · " + v.name + " · Reward FL";
 }
 
+/* The run that goes on while another one is looked at, and how many wait. */
+function queue(v) {
+  const active = $(".hd-active"), waiting = $(".hd-queue");
+  active.hidden = !v.active;
+  active.lastElementChild.textContent = v.active ? v.active.name + " goes on" : "";
+  active.title = v.active ? "Look at " + v.active.name : "";
+  waiting.hidden = !v.queued;
+  waiting.textContent = v.queued + " in the queue";
+}
+$(".hd-active").addEventListener("click", () => { const {active} = props.value; if (active) RFL.go(RFL.here().page === "train" ? "monitor" : RFL.here().page, {run: active.id}); });
+$(".hd-queue").addEventListener("click", () => RFL.go("runs"));
+
 runs.addEventListener("change", () => { RFL.go(RFL.here().page, {run: runs.value}); });
-stop.addEventListener("click", () => {
-  const v = props.value;
-  $(".dlg-text").textContent = "The trainer finishes the step it is in, saves a checkpoint and ends. “" + v.name + "” is at step " + v.step +
-    " of " + v.total + "; it can be resumed from there at any time, with nothing lost. Stopping without saving loses the steps since the last checkpoint.";
-  dialog.showModal();
-});
+/* What each way to stop does and costs. */
+function cost(v) {
+  const steps = n => n + (n === 1 ? " step" : " steps");
+  const lost = v.lost_steps
+    ? "ends at once and loses the " + steps(v.lost_steps) + " since " + (v.saved ? "the checkpoint of step " + v.saved : "the start") + (v.step_seconds ? ", about " + duration(v.lost_steps * v.step_seconds) + " of work" : "") + "."
+    : "ends at once, without what the current step has done" + (v.saved ? "; the checkpoint of step " + v.saved + " stays." : ".");
+  return [
+    el("p", {}, "“" + v.name + "” is at step " + v.step + " of " + v.total + "."),
+    el("p", {}, el("b", {}, "Save and stop"), " finishes the step it is in" + (v.step_seconds ? " (about " + duration(v.step_seconds) + ")" : "") + ", saves a checkpoint and ends. Nothing is lost: Resume goes on from there at any time."),
+    el("p", {}, el("b", {}, "Stop without saving"), " " + lost)];
+}
+stop.addEventListener("click", () => { fill($(".dlg-text"), cost(props.value)); dialog.showModal(); });
 dialog.addEventListener("click", event => {
   const what = event.target === dialog ? "keep" : event.target.dataset.do;
   if (!what) return;

@@ -1,0 +1,154 @@
+"""The measured values of a run as columns over the steps, grown record by record, and thinned for drawing."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardfl_app.runs.change import number
+from rewardfl_app.runs.metrics import is_evaluation
+
+Record = dict[str, Any]
+
+MAX_POINTS = 1000
+EVALUATION = "eval/"
+# Parts of an evaluation record that belong to another value: the base model's, the change, its interval.
+_PARTS = ("_baseline", "_gain", "_gain_low", "_gain_high")
+# No curves: where a record belongs, and what is one value per frame.
+_NO_CURVE = frozenset({"step", "time", "eval/alarm", "eval/similarity_curve", "eval/judge_curve"})
+
+
+class Column:
+    """One measured value over the steps: parallel arrays of step, unix time, value and the ends of its 95% interval
+    (NaN where there is none)."""
+
+    def __init__(self) -> None:
+        self.steps = array("d")
+        self.times = array("d")
+        self.values = array("d")
+        self.lows = array("d")
+        self.highs = array("d")
+
+    def append(self, step: float, time: float, value: float, low: float = math.nan, high: float = math.nan) -> None:
+        """Add a point after the last one."""
+        for values, new in zip(self._arrays(), (step, time, value, low, high), strict=True):
+            values.append(new)
+
+    def cut(self, step: float, keep_step: bool) -> bool:
+        """Forget everything from `step` on, or after it with keep_step; whether there was anything."""
+        first = (bisect_right if keep_step else bisect_left)(self.steps, step)
+        if first == len(self.steps):
+            return False
+        for values in self._arrays():
+            del values[first:]
+        return True
+
+    def kept(self, after: float, limit: int = MAX_POINTS) -> list[int]:
+        """Indices of the points after a step, thinned to about `limit`."""
+        first = bisect_right(self.steps, after)
+        return [first + i for i in thin(np.frombuffer(self.values)[first:], limit)] if self.values else []
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any point has one."""
+        return any(not math.isnan(low) for low in self.lows)
+
+    def _arrays(self) -> tuple[array[float], ...]:
+        return self.steps, self.times, self.values, self.lows, self.highs
+
+
+class Columns:
+    """The columns of all that a run's metrics.jsonl measures, so that a new step costs the same in a long run.
+
+    A resumed run writes some steps a second time. The later writing counts, as in `runs.metrics.current`. `cuts` counts
+    how often something that was read before ceased to stand.
+    """
+
+    def __init__(self) -> None:
+        self.start_time: float | None = None
+        self.evaluations: list[Record] = []
+        self.cuts = 0
+        self.last_trained = -math.inf
+        self.last_evaluated = -math.inf
+        self._columns: dict[str, Column] = {}
+        self._last_step = -math.inf
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Add records of metrics.jsonl in the order of the file; those without a step are left out."""
+        for record in records:
+            step = record.get("step")
+            if isinstance(step, int):
+                self._add(step, record)
+
+    def names(self) -> list[str]:
+        """What was measured, in the order of its first appearance."""
+        return [name for name, column in self._columns.items() if column.values]
+
+    def get(self, name: str) -> Column | None:
+        """The column of a value, None when it was never measured."""
+        column = self._columns.get(name)
+        return column if column is not None and column.values else None
+
+    def baseline(self, name: str) -> float | None:
+        """The base model's value of `eval/...`, None when it was not measured."""
+        for record in reversed(self.evaluations):
+            value = number(record.get(f"{name}_baseline"))
+            if value is None and record["step"] == 0:
+                value = number(record.get(name))
+            if value is not None:
+                return value
+        return None
+
+    def _add(self, step: int, record: Record) -> None:
+        evaluated = is_evaluation(record)
+        if step <= self._last_step:
+            self._cut(step, evaluated)
+        self._last_step = step
+        time = number(record.get("time")) or 0.0
+        if self.start_time is None:
+            self.start_time = time
+        if evaluated:
+            self.evaluations.append(record)
+            self.last_evaluated = step
+        else:
+            self.last_trained = step
+        for name, raw in record.items():
+            if name in _NO_CURVE or name.endswith(_PARTS) or (value := number(raw)) is None:
+                continue
+            self._columns.setdefault(name, Column()).append(step, time, value, *_interval(record, name))
+
+    def _cut(self, step: int, evaluated: bool) -> None:
+        cut = False
+        for name, column in self._columns.items():
+            cut |= column.cut(step, keep_step=evaluated and not name.startswith(EVALUATION))
+        while self.evaluations and self.evaluations[-1]["step"] >= step:
+            self.evaluations.pop()
+            cut = True
+        self.cuts += cut
+
+
+def _interval(record: Record, name: str) -> tuple[float, float]:
+    """The 95% interval of an evaluation's change, laid around its mean."""
+    before, low, high = (number(record.get(name + part)) for part in ("_baseline", "_gain_low", "_gain_high"))
+    if before is None or low is None or high is None:
+        return math.nan, math.nan
+    return before + low, before + high
+
+
+def thin(values: NDArray[np.float64], limit: int = MAX_POINTS) -> list[int]:
+    """Indices of at most about `limit` values: the first, the last, and of each stretch the lowest and the highest, so
+    that no spike is lost."""
+    if len(values) <= limit:
+        return list(range(len(values)))
+    width = math.ceil(len(values) / (limit // 2))
+    padded = np.pad(values, (0, -len(values) % width), mode="edge").reshape(-1, width)
+    starts = np.arange(len(padded)) * width
+    extremes = np.concatenate([starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)])
+    kept: list[int] = np.unique(np.clip(np.append(extremes, [0, len(values) - 1]), 0, len(values) - 1)).tolist()
+    return kept
