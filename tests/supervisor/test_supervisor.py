@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,6 @@ from rewardfl_app.runs.status import Status, write_status
 from rewardfl_app.supervisor import command, process, supervisor
 
 Start = Callable[..., RunFolder]
-
-
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a run whose trainer behaves as named; whatever still runs at the end is ended."""
-    started: list[RunFolder] = []
-    config = fake_runs.config(tmp_path / "files")
-
-    def begin(behaviour: str, **arguments: Any) -> RunFolder:
-        for name, value in fake_runs.trainer_environment(behaviour).items():
-            monkeypatch.setenv(name, value)
-        started.append(supervisor.start(config, tmp_path / "runs", **arguments))
-        return started[-1]
-
-    yield begin
-    for run in started:
-        record = read_json(run.process)
-        if record is not None and record.get("role") == "wrapper":
-            process.end_session(record, 0.0)
 
 
 def wrapper_of(run: RunFolder) -> dict[str, Any]:
