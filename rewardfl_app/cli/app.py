@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from rewardfl_app.cli import bench, check, data_check, generate, results, score, train
+from rewardfl_app.cli import bench, check, data_check, generate, passport, queue, results, score, train
 from rewardfl_app.cli.inference_child import InferenceError
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.data.errors import DataError
@@ -32,10 +32,13 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(train.resume)
 app.command()(train.stop)
+app.command("set")(train.set_fields)
+app.command()(queue.queue)
 app.command()(results.status)
 app.command()(results.runs)
 app.command()(check.check)
 app.command()(results.compare)
+app.command()(passport.passport)
 app.command()(generate.generate)
 app.command()(score.score)
 app.command("data-check")(data_check.data_check)
