@@ -1,5 +1,5 @@
-"""`python -m rewardfl_app.inference generate|evaluate|score|data-check|preview`: the process that loads weights and
-renders or measures, a child of the command line or of the page.
+"""`python -m rewardfl_app.inference generate|evaluate|score|data-check|compare|preview`: the process that loads weights
+and renders or measures, a child of the command line or of the page.
 
 Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
 """
@@ -61,11 +61,17 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from rewardfl_app.inference.data_check import DataCheckRequest, data_check
-    from rewardfl_app.inference.score import score
     from rewardfl_app.inference.scoring_request import ScoringRequest, read_request
 
     content = read_request(options.request)
+    if options.command == "compare":  # neither model nor scorer, which take seconds to import
+        from rewardfl_app.inference.comparison_request import ComparisonRequest, write_comparison
+
+        write_comparison(ComparisonRequest.of(content))
+        return
+    from rewardfl_app.inference.data_check import DataCheckRequest, data_check
+    from rewardfl_app.inference.score import score
+
     if options.command == "score":
         score(ScoringRequest.of(content))
     else:
@@ -84,7 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--prompt", required=True)
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--out", type=Path, required=True)
-    for name, text in (("score", "the faces of a video"), ("data-check", "the faces of the clips of a metadata.csv")):
+    requests = (
+        ("score", "the faces of a video"),
+        ("data-check", "the faces of the clips of a metadata.csv"),
+        ("compare", "the film and the report of a comparison"),
+    )
+    for name, text in requests:
         command = commands.add_parser(name, help=text)
         command.add_argument("--request", type=Path, required=True, help="JSON file that says what is asked")
     preview = commands.add_parser("preview", help="the videos that the Playground asks for, until nothing more comes")

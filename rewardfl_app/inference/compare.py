@@ -7,7 +7,7 @@ Works on the samples of run folders alone; no weights are loaded.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,12 @@ from rewardfl_app.runs.alarm import MOTION_KEPT
 from rewardfl_app.runs.change import CONFIDENCE, METHOD, Change, mean_change, number
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.video_values import MEASURES
+
+FILM = "side_by_side.mp4"
+PAGE = "report.html"
+
+# Told after each piece of work: how many of how many are done.
+Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,10 @@ def summarise(before: Side, after: Side, found: Sequence[Pair]) -> dict[str, Any
     }
 
 
-def build(before: Side, after: Side, out: Path) -> Comparison:
+def build(before: Side, after: Side, out: Path, advance: Advance = lambda done, total: None) -> Comparison:
     """Write side_by_side.mp4, report.json and report.html (one file, no network) into `out`.
+
+    `advance` is told after each pair, of the film and then of the report.
 
     Raises CompareError when the sides share no sample or `out` cannot be written, VideoError when a video cannot be
     read.
@@ -100,13 +108,22 @@ def build(before: Side, after: Side, out: Path) -> Comparison:
     report = summarise(before, after, found)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        comparison = Comparison(report, out / "report.json", out / "report.html", out / "side_by_side.mp4")
-        write_side_by_side(comparison.video, found, before.label, after.label)
-        write_page(comparison.page, report, found)
+        comparison = Comparison(report, out / "report.json", out / PAGE, out / FILM)
+        count = len(found)
+        write_side_by_side(comparison.video, found, *labels(before, after), lambda done: advance(done, 2 * count))
+        write_page(comparison.page, report, found, lambda done: advance(count + done, 2 * count))
         write_json_atomic(comparison.json, report)
     except OSError as error:
         raise CompareError(f"The comparison cannot be written to {out} ({error.strerror or error}).") from error
     return comparison
+
+
+def labels(before: Side, after: Side) -> tuple[str, str]:
+    """What the two sides are called: of different runs with the run's name."""
+    if before.run.path == after.run.path:
+        return before.label, after.label
+    one, other = (_describe(part) for part in (before, after))
+    return f"{one['name']}, {before.label}", f"{other['name']}, {after.label}"
 
 
 def _sample_row(pair: Pair) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -36,13 +36,19 @@ OTHERS = (
 _TEMPLATE = Path(__file__).with_name("report_page.html")
 
 
-def write_page(path: Path, report: dict[str, Any], pairs: Sequence[Pair]) -> None:
-    """Write the page of a report (the content of report.json).
+def write_page(
+    path: Path, report: dict[str, Any], pairs: Sequence[Pair], advance: Callable[[int], None] = lambda done: None
+) -> None:
+    """Write the page of a report (the content of report.json); `advance` is told how many pairs are in it.
 
     Raises OSError, and VideoError for a video that cannot be read.
     """
     template = Template(_TEMPLATE.read_text(encoding="utf-8"))
     before, after = report["before"], report["after"]
+    articles = []
+    for row, pair in zip(report["samples"], pairs, strict=True):
+        articles.append(_sample(row, pair))
+        advance(len(articles))
     same_run = before["run"] == after["run"]
     page = template.substitute(
         title=escape(after["name"]),
@@ -57,7 +63,7 @@ def write_page(path: Path, report: dict[str, Any], pairs: Sequence[Pair]) -> Non
         ),
         charts="\n".join(_chart(report, name, title, unit, digits) for name, title, unit, digits, _ in TILES),
         others=_others(report, pairs),
-        samples="\n".join(_sample(row, pair) for row, pair in zip(report["samples"], pairs, strict=True)),
+        samples="\n".join(articles),
         method=escape(report["method"]),
         confidence=f"{report['confidence']:.0%}",
     )

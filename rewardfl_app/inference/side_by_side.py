@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,28 @@ _LARGEST_BYTES = 384 * 2**20  # of all frames of the film together, which are he
 _MARGIN, _GAP, _TITLE, _FOOTER = 24, 16, 56, 60
 
 
-def write_side_by_side(path: Path, pairs: Sequence[Pair], before_label: str, after_label: str) -> None:
-    """Write the film of all pairs as H.264.
+def write_side_by_side(
+    path: Path,
+    pairs: Sequence[Pair],
+    before_label: str,
+    after_label: str,
+    advance: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Write the film of all pairs as H.264; `advance` is told how many pairs are in it, all of them once it is written.
 
     Raises VideoError when one of the videos cannot be read or the film not written.
     """
     infos = [video.probe(sample.video) for pair in pairs for sample in (pair.before, pair.after)]
     lengths = [min(infos[i].num_frames, infos[i + 1].num_frames) for i in range(0, len(infos), 2)]
     pane = _pane_size(max(info.height for info in infos), max(info.width for info in infos), sum(lengths))
-    parts = [
-        _play(read_pair(pair), _poster(pair, position, len(pairs), before_label, after_label, pane), pane)
-        for position, pair in enumerate(pairs, start=1)
-    ]
+    parts = []
+    for position, pair in enumerate(pairs, start=1):
+        poster = _poster(pair, position, len(pairs), before_label, after_label, pane)
+        parts.append(_play(read_pair(pair), poster, pane))
+        if position < len(pairs):
+            advance(position)
     video.write(path, np.concatenate(parts), infos[0].fps or 8.0)
+    advance(len(pairs))
 
 
 def write_pair(path: Path, pair: Pair, gap: int = 4) -> None:

@@ -1,6 +1,8 @@
 /* The synchronised A/B player, one for every page that compares.
 
-   new RFL.AbPlayer(root, {label, keys, curve})  root: an empty element; keys: the element whose keys it hears (root)
+   new RFL.AbPlayer(root, {label, keys, curve, arrows, more})  root: an empty element; keys: the element whose keys it hears
+     (root); curve: false for no similarity curve; arrows: false leaves the arrow keys to the page; more: further keys of the
+     page for its list, [[name, text, {key: function}]]
      .load({sides: [{key, label, role, video, faces, note, version}], fps, count, key})  two sides, or three
      .clear()
    `video` and `faces` are paths of the runs folder (a video may be a data address); role: before, after, judge or real; `key`
@@ -20,18 +22,21 @@ window.RFL.AbPlayer = window.RFL.AbPlayer || (() => {
   }
 
   class AbPlayer {
-    constructor(root, {label = "Two videos", keys = null, curve = true} = {}) {
+    constructor(root, {label = "Two videos", keys = null, curve = true, arrows = true, more = []} = {}) {
       const {el} = RFL;
       const kept = remembered();
       this.root = root;
       this.loaded = "";
       this.shown = -1;
+      this.arrows = arrows;
+      this.more = more;
       this.stage = new RFL.AbStage(label);
       this.curve = curve ? new RFL.AbCurve(this.curveRoot = el("div.ab-curve"), frame => this.seek(frame)) : null;
       this.player = new SyncPlayer(frame => this.tick(frame), () => RFL.isShown(this.stage.root));
       this.player.playing = !calm();
       root.classList.add("ab");
-      root.append(this.bar(), this.stage.root, this.controls(), this.toggles(), ...(curve ? [this.curveRoot] : []), this.help());
+      const toggles = this.toggles();
+      root.append(this.bar(toggles), this.stage.root, this.controls(), ...(curve ? [this.curveRoot] : []), this.help());
       this.said = root.appendChild(el("p.sr", {role: "status"}));
       this.stage.onzoom = zoom => this.setZoom(zoom);
       this.setMode(MODES.some(([name]) => name === kept.mode) ? kept.mode : "side", false);
@@ -44,14 +49,14 @@ window.RFL.AbPlayer = window.RFL.AbPlayer || (() => {
       window.addEventListener("rewardfl:scheme", () => { this.stage.layout(); if (this.curve) this.curve.draw(); });
     }
 
-    bar() {
+    bar(toggles) {
       const {el} = RFL;
       this.modes = el("div.seg.ab-modes", {role: "group", "aria-label": "How the videos are shown"}, MODES.map(([name, text, key]) =>
         el("button", {type: "button", "data-mode": name, "aria-pressed": "false", title: text + " (" + key + ")", onclick: () => this.setMode(name)}, text)));
       this.gain = this.slider("Gain", 1, 16, 1, this.stage.gain, value => { this.stage.gain = value; this.stage.mixed = ""; });
       this.zoom = this.slider("Enlarge", 2, 8, 1, this.stage.zoom, value => { this.stage.zoom = value; });
       this.helpButton = el("button.btn.quiet.small", {type: "button", title: "Keys (?)", "aria-haspopup": "dialog", onclick: () => this.keys.showModal()}, "Keys");
-      return el("div.ab-bar", {}, this.modes, this.gain.root, this.zoom.root, el("span.ab-space"), this.helpButton);
+      return el("div.ab-bar", {}, this.modes, this.gain.root, this.zoom.root, el("span.ab-space"), toggles, this.helpButton);
     }
 
     slider(text, min, max, step, value, act) {
@@ -85,6 +90,7 @@ window.RFL.AbPlayer = window.RFL.AbPlayer || (() => {
       [this.loopBox, loop] = check("Repeat", "Repeat on or off (L)", on => this.setLoop(on));
       [this.thirdBox, third] = check("", "", on => this.setThird(on));
       this.thirdLabel = third;
+      this.boxesLabel = boxes;
       this.hold = el("button.btn.small", {type: "button", "aria-pressed": "false", title: "Hold: the other side in the same place (F)"}, "Hold to flicker");
       this.hold.addEventListener("pointerdown", event => { this.hold.setPointerCapture(event.pointerId); this.flick(true); });
       for (const name of ["pointerup", "pointercancel", "blur"]) this.hold.addEventListener(name, () => this.flick(false));
@@ -97,7 +103,7 @@ window.RFL.AbPlayer = window.RFL.AbPlayer || (() => {
       const {el} = RFL;
       const close = el("button.btn.primary", {type: "button", onclick: () => this.keys.close()}, "Close");
       this.keys = el("dialog.dlg.ab-keys", {"aria-label": "Keys of the player"}, el("h2", {}, "Keys of the player"),
-        el("dl", {}, KEYS.map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)])), el("div.dlg-buttons", {}, close));
+        el("dl", {}, [...KEYS.filter(([key]) => this.arrows || !/^(←|Home)/.test(key)), ...this.more].map(([key, text]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)])), el("div.dlg-buttons", {}, close));
       return this.keys;
     }
 
@@ -107,6 +113,7 @@ window.RFL.AbPlayer = window.RFL.AbPlayer || (() => {
       const fresh = name !== this.loaded;
       this.loaded = name;
       this.thirdLabel.hidden = sides.length < 3;
+      this.boxesLabel.hidden = !sides.some(side => side.faces);
       if (sides[2]) this.thirdLabel.lastChild.textContent = " " + sides[2].label;
       if (fresh) this.stage.third = Boolean(sides[2]) && this.thirdBox.checked;
       this.stage.show(sides, fresh);
@@ -241,7 +248,8 @@ window.RFL.AbPlayer = window.RFL.AbPlayer || (() => {
       const faster = by => this.setSpeed(SPEEDS[Math.min(SPEEDS.length - 1, Math.max(0, SPEEDS.indexOf(this.player.rate) + by))]);
       const acts = {f: () => { if (!event.repeat) this.flick(true); }, b: () => this.setBoxes(!this.stage.boxes), l: () => this.setLoop(!this.player.loop), "?": () => this.keys.showModal(), "<": () => faster(-1), ">": () => faster(1)};
       for (const [name, , digit] of MODES) acts[digit] = () => this.setMode(name);
-      if (!range) Object.assign(acts, {ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1), Home: () => this.seek(0), End: () => this.seek(this.player.count - 1)});
+      for (const [, , own] of this.more) Object.assign(acts, own);
+      if (!range && this.arrows) Object.assign(acts, {ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1), Home: () => this.seek(0), End: () => this.seek(this.player.count - 1)});
       if (!pressable) acts[" "] = () => this.toggle();
       const act = acts[key.length === 1 ? key.toLowerCase() : key];
       if (!act) return;

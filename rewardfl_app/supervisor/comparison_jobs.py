@@ -1,0 +1,212 @@
+"""Films and reports of a comparison, and evaluation videos that are missing: a detached child process each.
+
+RUN/comparisons/ID/ holds request.json, job.json (what is asked), process.json, status.json (the child's own account),
+log.txt and the files. The ID follows from what is asked, so that the same comparison is made once; it is made again
+when its videos are newer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rewardfl_app.runs import content
+from rewardfl_app.runs.folder import RunError, RunFolder
+from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
+from rewardfl_app.runs.samples import BASELINE_STEP, list_samples, step_folder
+from rewardfl_app.supervisor import process, queue
+from rewardfl_app.supervisor.child_log import last_words
+from rewardfl_app.supervisor.command import PACKAGE_ROOT, inference_command, package_environment
+
+FILES = ("side_by_side.mp4", "report.html")
+RENDERER_VARIABLE = "REWARDFL_RENDERER"
+GRACE_SECONDS = 5.0
+_FINISHED = frozenset({"done", "failed", "cancelled"})
+
+Kind = Literal["film", "videos"]
+
+
+class ComparisonJobError(RunError):
+    """A job cannot be started; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class ComparisonJob:
+    """One job as it stands. `state` is starting, working, done, failed or cancelled; `done` of `total` pairs or videos.
+
+    `files` are those that are there once it is done.
+    """
+
+    folder: Path
+    kind: Kind
+    state: str
+    done: int
+    total: int | None
+    message: str
+    files: tuple[Path, ...]
+
+    @property
+    def id(self) -> str:
+        """The job's id: the name of its folder."""
+        return self.folder.name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in _FINISHED
+
+
+def start_film(
+    before: RunFolder, before_step: int, after: RunFolder, after_step: int, name: str | None = None
+) -> ComparisonJob:
+    """Write the film and report of all pairs, or with `name` the film of one, into the folder of the run `after`.
+
+    A job that does so already is returned, and one that is done and not older than its videos. Raises
+    ComparisonJobError.
+    """
+    sides = {"before": {"run": before.path, "step": before_step}, "after": {"run": after.path, "step": after_step}}
+    folder = _folder(after, {"kind": "film", **sides, "name": name})
+    newest = max((_modified(step_folder(*side)) for side in ((before, before_step), (after, after_step))), default=0.0)
+
+    def command() -> list[str]:
+        request = {**sides, "out": folder, **({"name": name} if name else {})}
+        write_json_atomic(folder / "request.json", request)
+        return inference_command("compare", "--request", str(folder / "request.json"))
+
+    return _start(folder, "film", {"name": name}, newest, command)
+
+
+def start_videos(run: RunFolder, step: int) -> ComparisonJob:
+    """Render the evaluation videos of a checkpoint (0: of the base model), which the run has not made.
+
+    A job that does so already is returned. Raises ComparisonJobError, also while a run is being trained: the two would
+    share the device.
+    """
+    folder = _folder(run, {"kind": "videos", "step": step})
+    now = look(folder)
+    busy = queue.active(run.path.parent) if now is None or now.is_finished else []
+    if busy:
+        raise ComparisonJobError(
+            f"Training goes on in {busy[0].id} and needs the device: stop it, or render these videos when it is done."
+        )
+    checkpoint = "base" if step == BASELINE_STEP else str(step)
+    arguments = ("evaluate", "--run", str(run.path), "--checkpoint", checkpoint)
+    about = {"run": run.path, "step": step}
+    stand_in = os.environ.get(RENDERER_VARIABLE)
+    command = [*shlex.split(stand_in), *arguments] if stand_in else inference_command(*arguments)
+    return _start(folder, "videos", about, float("inf"), lambda: command)
+
+
+def find(run: RunFolder, job_id: str) -> ComparisonJob | None:
+    """The job of this id of a run; None when there is none."""
+    if not job_id.isalnum():
+        return None
+    return look(run.comparisons / job_id)
+
+
+def look(folder: Path) -> ComparisonJob | None:
+    """The job in this folder as its files and its process tell; None when the folder is no job."""
+    about, record = read_json(folder / "job.json"), read_json(folder / "process.json")
+    if about is None or record is None:
+        return None
+    kind: Kind = "videos" if about.get("kind") == "videos" else "film"
+    status = read_json(folder / "status.json") or {}
+    alive = not process.on_this_machine(record) or process.is_running(record)
+    if status.get("state") not in _FINISHED:
+        status = read_json(folder / "status.json") or {} if not alive else status  # it may have finished since
+        if kind == "videos":
+            status = _videos_status(about, alive)
+    if status.get("state") not in _FINISHED and not alive:
+        doing = "rendering process" if kind == "videos" else "process that writes the film"
+        status = {**status, "state": "failed", "message": last_words(folder / "log.txt", doing)}
+    done, total, state = status.get("done"), status.get("total"), str(status.get("state") or "starting")
+    return ComparisonJob(
+        folder=folder,
+        kind=kind,
+        state="working" if state == "scoring" else state,
+        done=done if isinstance(done, int) else 0,
+        total=total if isinstance(total, int) else None,
+        message=str(status.get("message") or ""),
+        files=tuple(folder / name for name in FILES if (folder / name).is_file()) if state == "done" else (),
+    )
+
+
+def cancel(job: ComparisonJob) -> None:
+    """End the job's processes. A job that is finished is left as it is."""
+    record = read_json(job.folder / "process.json")
+    if job.is_finished or record is None:
+        return
+    process.end_session(record, GRACE_SECONDS)
+    if (read_json(job.folder / "status.json") or {}).get("state") != "done":
+        write_json_atomic(job.folder / "status.json", _status("cancelled", "Cancelled."))
+
+
+def _videos_status(about: dict[str, Any], alive: bool) -> dict[str, Any]:
+    """How far rendering is, from the videos that are complete: values.json comes after the last of them."""
+    run, step = RunFolder(Path(str(about.get("run")))), about.get("step")
+    found = {} if not isinstance(step, int) else list_samples(run)
+    rendered = len(found.get(step, ())) if isinstance(step, int) else 0
+    others = [len(samples) for other, samples in found.items() if other != step]
+    if not alive and isinstance(step, int) and (step_folder(run, step) / "values.json").is_file():
+        return {"state": "done", "done": rendered, "total": rendered, "message": ""}
+    working = {"state": "scoring", "done": rendered, "total": max([rendered, *others]) or None}
+    return {**working, "message": "Rendering" if rendered else "Loading the model"}
+
+
+def _start(folder: Path, kind: Kind, about: dict[str, Any], newest: float, command: Any) -> ComparisonJob:
+    try:
+        folder.parent.mkdir(exist_ok=True)
+        with _one_at_a_time(folder.parent):
+            now = look(folder)
+            if now is not None and not now.is_finished:
+                return now
+            if now is not None and now.state == "done" and _modified(folder / "process.json") >= newest:
+                return now
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            write_json_atomic(folder / "job.json", {"kind": kind, "created": time.time(), **about})
+            write_json_atomic(folder / "status.json", _status("starting", ""))
+            arguments: Sequence[str] = command()
+            pid = process.start_detached(arguments, folder / "log.txt", PACKAGE_ROOT, package_environment())
+            record = process.describe(pid, arguments, role="comparison", started=time.time())
+            write_json_atomic(folder / "process.json", record)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        message = f"The comparison cannot be written into {folder.parent} ({reason}): free space there."
+        raise ComparisonJobError(message) from error
+    job = look(folder)
+    assert job is not None
+    return job
+
+
+def _folder(run: RunFolder, asked: dict[str, Any]) -> Path:
+    return run.comparisons / content.digest({key: str(value) for key, value in asked.items()})[:16]
+
+
+def _status(state: str, message: str) -> dict[str, Any]:
+    return {"state": state, "done": 0, "total": None, "message": message}
+
+
+def _modified(path: Path) -> float:
+    """Unix time of the last change of a file, or in a folder of anything directly in it; 0 when it is not there."""
+    try:
+        children = path.iterdir() if path.is_dir() else ()
+        return max(found.stat().st_mtime for found in (path, *children))
+    except OSError:
+        return 0.0
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """One start at a time, also from another process."""
+    with open(folder / ".lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
