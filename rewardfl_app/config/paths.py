@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,8 +61,8 @@ def hub_entries(config: Config) -> Iterator[Problem]:
 
 
 def located(path: str) -> Path:
-    """The path with `~` for the home folder filled in."""
-    return Path(path).expanduser()
+    """The path with `~` for the home folder filled in; of an unknown person's it stays as it is, and does not exist."""
+    return Path(os.path.expanduser(path))
 
 
 def _file(field: str, path: str | None) -> Iterator[Problem]:

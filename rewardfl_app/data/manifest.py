@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rewardfl_app.config.paths import located
 from rewardfl_app.data import image, video
 from rewardfl_app.data.errors import DataError
 
@@ -72,7 +73,7 @@ def read(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -> list[
     """
     rows, problems = read_usable(metadata_path, needed_columns)
     if problems:
-        raise ManifestError(Path(metadata_path).expanduser(), problems)
+        raise ManifestError(located(str(metadata_path)), problems)
     return rows
 
 
@@ -81,7 +82,7 @@ def read_usable(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -
 
     Raises DataError, as `read` does, when the file as a whole is at fault.
     """
-    path = Path(metadata_path).expanduser()
+    path = located(str(metadata_path))
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path} is no metadata.csv: the name must end with .csv.")
     try:
@@ -94,7 +95,7 @@ def read_usable(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -
         raise DataError(f"{path} does not exist: give the path of your metadata.csv.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: save it as UTF-8.") from error
-    except (OSError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: a name that no file can have
         raise DataError(f"{path} cannot be read as CSV ({error}).") from error
     missing = [column for column in (*_NEEDED, *needed_columns) if column not in columns]
     if missing:

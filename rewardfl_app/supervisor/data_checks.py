@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rewardfl_app.config.paths import located
 from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.runs import content
 from rewardfl_app.runs.folder import RunError
@@ -58,7 +59,7 @@ class DataCheck:
 def findings_path(runs_dir: Path, reward: RewardConfig) -> Path:
     """The file of what was found with this face pack and detection settings. Raises OSError without a pack."""
     values = {name: getattr(reward, name) for name in _DETECTION}
-    pack = content.tree_digest(Path(str(values.pop("reward_model_path"))).expanduser(), ".onnx")
+    pack = content.tree_digest(located(str(values.pop("reward_model_path"))), ".onnx")
     return runs_dir.absolute() / FOLDER / f"faces_{content.digest({'pack': pack, **values})[:16]}.jsonl"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.paths import located
 from rewardfl_app.config.presets import preset
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.config.schema import Config, RewardConfig
@@ -71,7 +72,7 @@ def start(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
         path = _table(values, runs_dir)
         if reward is None or path is None:
             return {"error": problem or "Name the clips first: give their metadata.csv as metadata_path."}
-        data_checks.start(runs_dir, Path(path).expanduser(), reward)
+        data_checks.start(runs_dir, located(path), reward)
     except (DataCheckError, DataError, OSError) as error:
         return {"error": str(error)}
     return {"check": progress(request, runs_dir)}
@@ -110,7 +111,7 @@ def _asked(request: Mapping[str, Any], runs_dir: Path) -> tuple[Path, RewardConf
         path = _table(values, runs_dir)
     except OSError:
         return None
-    return None if reward is None or path is None else (Path(path).expanduser(), reward)
+    return None if reward is None or path is None else (located(path), reward)
 
 
 def _reward(values: Values) -> tuple[RewardConfig | None, str | None]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.paths import located
 from rewardfl_app.config.presets import preset
 from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.data.errors import DataError
@@ -40,7 +41,7 @@ def describe(
     """
     if not metadata_path:
         return _answer(None, None)
-    path = Path(metadata_path).expanduser()
+    path = located(metadata_path)
     try:
         rows, problems = _rows(path)
     except DataError as error:

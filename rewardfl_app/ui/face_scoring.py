@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.config import files
+from rewardfl_app.config.paths import located
 from rewardfl_app.config.presets import preset
 from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.config.validation import ConfigError, build
@@ -218,7 +219,7 @@ def _run_name(run: RunFolder) -> str:
 
 def _typed(value: object) -> str:
     text = str(value or "").strip()[:PATH_LIMIT]
-    return str(Path(text).expanduser().absolute()) if text else ""
+    return str(located(text).absolute()) if text else ""
 
 
 def _whole(value: object) -> object:

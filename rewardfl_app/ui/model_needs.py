@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from rewardfl_app.config.paths import located
 from rewardfl_app.ui.config_form import Values, text_of
 
 _WEIGHTS = (
@@ -57,7 +57,7 @@ def needs(values: Values) -> list[Need]:
 
 def _need(values: Values, field: str, title: str, text: str, optional: bool = False) -> Need:
     path = text_of(values.get(field)).strip()
-    if path and Path(path).expanduser().exists():
+    if path and located(path).exists():
         return Need(field, title, "ready", path)
     if optional and not path:
         return Need(field, title, "optional", text)

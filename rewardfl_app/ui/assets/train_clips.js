@@ -1,6 +1,6 @@
 /* The clips: the first ones as cards beside the settings, all of them with the faces found in them in a view of their own. */
 const STATE_TEXT = {starting: "Loading the face pack…", cancelled: "Stopped.", done: "Every clip was looked at."};
-const POLL_MS = 1000;
+const POLL_MS = 1000, NUM_CARDS = 12;
 let clipsOf = null, full = null, asked = 0, poll = null, checkedBefore = null;
 const view = {open: false, page: 0, only: false};
 
@@ -42,7 +42,7 @@ function paintCards(answer) {
   $(".clips-open").hidden = !answer.num_rows;
   if (answer.error) fill($(".clips"), el("p.f-error", {}, answer.error));
   else if (!answer.rows.length) fill($(".clips"), el("p.muted", {}, "No clips yet: give the metadata.csv of your clips below."));
-  else fill($(".clips"), answer.rows.map(row => el("figure.clip", {title: [row.file, shape(row), row.fps && row.fps + " fps"].filter(Boolean).join(" · ")},
+  else fill($(".clips"), answer.rows.slice(0, NUM_CARDS).map(row => el("figure.clip", {title: [row.file, shape(row), row.fps && row.fps + " fps"].filter(Boolean).join(" · ")},
     el("div.pic", {}, row.picture ? el("img", {src: row.picture, alt: "First frame: " + (row.prompt || row.file), loading: "lazy"}) : null, faceBoxes(row, true)),
     el("figcaption", {}, row.prompt || row.file || "Row " + row.row), el("p", {class: row.problems.length ? "bad" : ""}, row.problems[0] || shape(row)))));
   const pictures = answer.rows.filter(row => row.picture).slice(0, 6);

@@ -28,7 +28,7 @@ async function listSources() {
 }
 
 function paintPlan() {
-  const v = draft.values;
+  const v = new Proxy(draft.values, {get: (values, key) => (/^\s*\d+\s*$/.test(values[key]) ? values[key] : "?")});
   $(".plan").textContent = v["train.max_steps"] + " steps of " + v["train.train_batch_size"] + " videos · " + v["evaluation.num_samples"] + " evaluation videos every " + v["evaluation.eval_steps"] + " steps · checkpoint every " + v["train.save_steps"];
 }
 
