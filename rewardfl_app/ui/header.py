@@ -107,7 +107,7 @@ def choose(rows: list[dict[str, Any]], wanted: str | None) -> str | None:
 def payload(rows: list[dict[str, Any]], view: RunView | None) -> dict[str, Any]:
     """What the header shows; without a run only the list.
 
-    `active`: the run that goes on, when it is not the one that is looked at; `queued`: how many wait; `lost_steps`: what
+    `active`: the run that goes on, when it is not the one looked at; `queued`: how many wait; `lost_steps`: what
     Stop without saving would lose.
     """
     looked_at = view.run.id if view else None

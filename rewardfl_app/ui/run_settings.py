@@ -62,8 +62,10 @@ def resume(run: RunFolder, texts: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _changeable(mode: str) -> list[tuple[str, FormField]]:
+    """Those that people change most come first."""
     allowed = {"live": {"live"}, "resume": {"live", "resume"}}.get(mode, set())
-    return [(section.title, field) for section in sections() for field in section.fields if field.applies in allowed]
+    found = [(section.title, field) for section in sections() for field in section.fields if field.applies in allowed]
+    return sorted(found, key=lambda place: place[1].level != "basic")
 
 
 def _asked(run: RunFolder) -> dict[str, Any]:

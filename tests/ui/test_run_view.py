@@ -7,9 +7,11 @@ from typing import Any
 
 from page_run import FakeRun
 
+from rewardfl_app.runs import about
 from rewardfl_app.runs.control import acknowledge
+from rewardfl_app.runs.events import log_event
 from rewardfl_app.ui import monitor_page
-from rewardfl_app.ui.run_view import RunView, tail
+from rewardfl_app.ui.run_view import NUM_EVENTS, RunView, tail
 from rewardfl_app.ui.session import PARTS, Session
 
 
@@ -81,7 +83,8 @@ def test_a_request_is_answered_at_once_and_by_the_receipt_later(tmp_path: Path) 
     request = next(run.folder.control.glob("*.json")).stem
     acknowledge(run.folder, request, "Stopped after step 3; the checkpoint is saved.")
     top = _sent(session)["top"]
-    assert top["notice"] == "" and top["receipts"] == ["Stopped after step 3; the checkpoint is saved."]
+    assert top["notice"] == ""
+    assert [receipt["message"] for receipt in top["receipts"]] == ["Stopped after step 3; the checkpoint is saved."]
 
 
 def test_a_failure_is_cause_and_next_step(tmp_path: Path) -> None:
@@ -95,6 +98,42 @@ def test_a_failure_is_cause_and_next_step(tmp_path: Path) -> None:
     }
     assert top["can_resume"]
     assert "nothing is left" in monitor_page.ask(run.folder, "save_now")
+
+
+def test_the_way_to_the_first_step_is_told(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    session = Session(tmp_path)
+    told = []
+    for state, message in (("loading", "Loading the face models."), ("evaluating", "Rendering the base model.")):
+        run.status(state, 0, message)
+        top = _sent(session)["top"]
+        told.append((top["waiting"], top["message"]))
+    run.step(1)
+    assert told == [("loading", "Loading the face models."), ("measuring", "Rendering the base model.")]
+    assert _sent(session)["top"]["waiting"] is None
+
+
+def test_a_new_name_and_a_new_checkpoint_are_noticed(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, "first name")
+    run.step(7)
+    session = Session(tmp_path)
+    assert _sent(session)["header"]["lost_steps"] == 7
+    run.checkpoint(5)
+    sent = _sent(session)
+    assert (sent["header"]["saved"], sent["header"]["lost_steps"], sent["top"]["checkpoint"]) == (5, 2, 5)
+    about.update(run.folder, name="second name")
+    sent = _sent(session)
+    assert sent["header"]["name"] == "second name" and sent["header"]["runs"][0]["name"] == "second name"
+
+
+def test_only_the_newest_events_are_kept(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    view = RunView(run.folder)
+    for number in range(2 * NUM_EVENTS):
+        log_event(run.folder, "checkpoint", f"event {number}")
+        view.look()
+    assert len(view.events) == NUM_EVENTS and view.num_events == 2 * NUM_EVENTS
+    assert view.events[-1]["message"] == f"event {2 * NUM_EVENTS - 1}"
 
 
 def test_the_log_tail_is_short_and_survives_progress_bars(tmp_path: Path) -> None:

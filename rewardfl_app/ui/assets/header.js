@@ -20,7 +20,7 @@ function show() {
   if (!v.run) { document.title = "Reward FL"; return; }
   pill.textContent = v.word;
   pill.dataset.state = v.state;
-  $(".hd-step").textContent = v.total ? "Step " + v.step + " of " + v.total : "";
+  $(".hd-step").textContent = v.total && v.state !== "queued" ? "Step " + v.step + " of " + v.total : "";
   const said = (v.message || "").toLowerCase().startsWith("step " + v.step + " of") ? "" : v.message || "";
   $(".hd-message").textContent = said;
   $(".hd-message").title = v.message || "";
@@ -29,7 +29,7 @@ function show() {
   bar.setAttribute("aria-valuemax", v.total || 1);
   bar.setAttribute("aria-valuenow", v.step || 0);
   bar.dataset.state = v.state;
-  bar.classList.toggle("unknown", !v.finished && !v.step);
+  bar.classList.toggle("unknown", !v.finished && !v.step && v.state !== "queued");
   bar.firstElementChild.style.width = (v.state === "completed" ? 100 : 100 * share) + "%";
   stop.disabled = !v.can_stop;
   stop.textContent = v.state === "stopping" ? "Stopping…" : "Stop";

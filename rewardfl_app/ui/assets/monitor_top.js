@@ -83,7 +83,7 @@ function verdict(v) {
   return el("div.verdict", {"data-level": v.level},
     el("div", {role: "status"}, el("h2", {}, v.step ? "After " + v.step + (v.step > 1 ? " steps" : " step") : "Before training"), el("p", {}, v.sentence)),
     el("div.verdict-actions", {}, v.step ? [button("compare", "Compare videos", () => RFL.go("compare"), ".primary"), button("why", "Is it real?", () => document.getElementById("hacking").scrollIntoView({block: "start"}))] : null,
-      v.finished ? (v.exit && v.exit.cause === "completed" ? [changeButton(v, "Train on"), fork(v)] : null) : [request("sample_now"), request("save_now"), changeButton(v, "Change settings")]));
+      v.finished ? (v.exit && v.exit.cause === "completed" ? [changeButton(v, "Train on"), fork(v)] : null) : [v.waiting ? null : [request("sample_now"), request("save_now")], changeButton(v, "Change settings")]));
 }
 
 function show() {
@@ -99,7 +99,7 @@ function show() {
   const begun = v.state !== "queued" || v.step !== null;
   $(".mt-verdict").hidden = $(".mt-tiles").hidden = !begun;
   if (begun) {
-    renew($(".mt-verdict"), [v.run, v.level, v.step, v.sentence, v.finished, v.state === "stopping", v.pending, v.exit], () => verdict(v));
+    renew($(".mt-verdict"), [v.run, v.level, v.step, v.sentence, v.finished, v.state === "stopping", Boolean(v.waiting), v.pending, v.exit], () => verdict(v));
     renew($(".mt-tiles"), [v.reward, v.judge, v.motion, v.level, v.judge_level, v.motion_level, v.num_samples, v.finished], () => tiles(v));
   }
   renew($(".mt-notice"), v.notice, () => v.notice ? el("div.notice", {}, el("p", {}, v.notice)) : null);
