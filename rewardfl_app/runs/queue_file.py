@@ -38,11 +38,18 @@ def write(runs_dir: Path, runs: Sequence[RunFolder]) -> None:
 
 
 @contextmanager
-def lock(runs_dir: Path) -> Iterator[None]:
-    """One process at a time starts runs of this folder or changes their order. Raises OSError."""
+def lock(runs_dir: Path, wait: bool = True) -> Iterator[bool]:
+    """One process at a time starts runs of this folder or changes their order; gives whether the lock is held.
+
+    Without `wait` it is not when another process has it. Raises OSError.
+    """
     with open(Path(runs_dir) / f"{NAME}.lock", "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def _is_name(text: str) -> bool:

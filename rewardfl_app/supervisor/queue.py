@@ -57,16 +57,17 @@ def active(runs_dir: Path) -> list[RunFolder]:
     return [run for run in list_runs(runs_dir) if _is_active(run)]
 
 
-def advance(runs_dir: Path) -> RunFolder | None:
+def advance(runs_dir: Path, wait: bool = True) -> RunFolder | None:
     """Start the first run that waits if no run is active; returns it, None when none was started.
 
-    Costs one look at the folder while nothing waits.
+    Costs one look at the folder while nothing waits. Without `wait`, nothing is done while another process starts a
+    run or changes the order, for one who will ask again. Raises OSError.
     """
     runs_dir = Path(runs_dir).absolute()
     if not (runs_dir / queue_file.NAME).exists() or active(runs_dir):
         return None
-    with queue_file.lock(runs_dir):
-        if active(runs_dir):
+    with queue_file.lock(runs_dir, wait) as held:
+        if not held or active(runs_dir):
             return None
         waiting = queued(runs_dir)
         started = next((run for run in waiting if _start(run)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import gradio as gr
 
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.registry import list_runs
+from rewardfl_app.supervisor import queue
 from rewardfl_app.supervisor.face_jobs import JobList
 from rewardfl_app.supervisor.preview import PreviewList
 from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, playground_page, runs_page, train_page
 from rewardfl_app.ui.run_view import Changed, RunView
+
+log = logging.getLogger(__name__)
 
 # The components a tick may change, in the order of its outputs.
 PARTS = ("header", "top", "curves", "sample", "activity", "faces", "compare", "runs", "playground", "train")
@@ -57,6 +61,10 @@ class Session:
 
     def update(self) -> tuple[Any, ...]:
         """New values of PARTS, `gr.skip()` where nothing changed."""
+        try:
+            queue.advance(self._runs_dir, wait=False)
+        except OSError:  # the next tick tries again; what is there can be shown all the same
+            log.exception("the next run of the queue was not started")
         with self._lock:
             return tuple(self._news(name, make) for name, make in self._stale_parts().items())
 

@@ -180,3 +180,11 @@ def test_a_wrong_setting_leaves_the_token_unused(start: Start, tmp_path: Path) -
         start("completes", token="tab")
     fake_runs.write_clips(tmp_path / "files" / "clips")
     assert supervisor.wait(start("completes", token="tab"), poll=0.02)["cause"] == "completed"
+
+
+def test_one_who_will_ask_again_does_not_wait_for_another_process(start: Start) -> None:
+    run = start("completes", queue=True)
+    runs_dir = run.path.parent
+    with queue_file.lock(runs_dir):
+        assert queue.advance(runs_dir, wait=False) is None
+    assert queue.advance(runs_dir, wait=False) == run
