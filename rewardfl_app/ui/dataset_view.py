@@ -18,6 +18,9 @@ from rewardfl_app.ui.media import thumbnail
 
 PAGE_SIZE = 24
 PICTURE_SIDE = 256
+# The headers of so many clips are read at once (milliseconds each); of larger sets only those of the page, until faces
+# were looked for.
+PROBED_AT_ONCE = 200
 # One renderer at a time: the second to come finds the clips of the first.
 _RENDERING = threading.Lock()
 
@@ -52,6 +55,10 @@ def describe(
     wrong = defaultdict(list)
     for problem in [*problems, *(problem for finding in known.values() for problem in finding.problems)]:
         wrong[problem.row].append(problem.message)
+    if len(rows) <= PROBED_AT_ONCE:
+        for row in rows:
+            if row.index not in known and (unreadable := _probed(row.video)["problems"]):
+                wrong[row.index] += unreadable
     by_index = {row.index: row for row in rows}
     listed = sorted(wrong) if only_problems else sorted({*by_index, *wrong})
     num_pages = max(1, -(-len(listed) // PAGE_SIZE))
@@ -125,7 +132,8 @@ def _row(index: int, row: Any | None, finding: Any | None, problems: list[str]) 
     }
     if finding is None:
         info = _probed(row.video)
-        return {**shown, **info, "problems": [*problems, *info["problems"]]}
+        unreadable = [sentence for sentence in info["problems"] if sentence not in problems]
+        return {**shown, **info, "problems": [*problems, *unreadable]}
     told = finding.report
     shown |= _shape(told.width, told.height, told.num_frames, told.fps)
     if told.boxes is not None:
