@@ -31,7 +31,7 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
     now = state(run)
     runs = {other.id: other for other in list_runs(runs_dir)}
     parent = runs.get(str(info.get("parent"))) if info.get("parent") else None
-    chosen = best.read(run)
+    chosen, samples = best.read(run), list_samples(run)
     ended = now.exit or {}
     return {
         "run": run.id,
@@ -44,8 +44,10 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
         "from_parent": difference([parent, run])["rows"] if parent else [],
         "changes": [change.sentence for change in run_changes.read(run)],
         "bytes": archive.num_bytes(run),
-        "num_samples": sum(len(group) for group in list_samples(run).values()),
-        "checkpoints": [_checkpoint(saved, chosen, runs_dir) for saved in reversed(list_checkpoints(run))],
+        "num_samples": sum(len(group) for group in samples.values()),
+        "checkpoints": [
+            _checkpoint(saved, chosen, saved.step in samples, runs_dir) for saved in reversed(list_checkpoints(run))
+        ],
         "best": {"step": chosen.step, "why": chosen.why} if chosen else None,
         "no_best": "" if chosen else NO_BEST,
         "exit": {key: str(ended.get(key) or "") for key in ("cause", "sentence", "next_step")} if ended else None,
@@ -56,11 +58,12 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
     }
 
 
-def _checkpoint(saved: Checkpoint, chosen: best.Best | None, runs_dir: Path) -> dict[str, Any]:
+def _checkpoint(saved: Checkpoint, chosen: best.Best | None, has_videos: bool, runs_dir: Path) -> dict[str, Any]:
     files = [path for path in sorted(saved.path.iterdir()) if path.is_file()]
     return {
         "step": saved.step,
         "bytes": sum(path.stat().st_size for path in files),
+        "has_videos": has_videos,
         "best": chosen is not None and chosen.step == saved.step,
         "files": [_weights(path, runs_dir) for path in files if _is_weights(path)],
     }

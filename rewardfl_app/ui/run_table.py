@@ -104,7 +104,7 @@ class _Followed:
         settled = ended is not None or gone
         now = None if settled else state(self._run)
         self.progress = _progress(now, self._run) if now is not None and not now.is_finished else None
-        written = None if settled and self._measured else _stamp(metrics)
+        written = self._written if settled and stamps == self._stamps else _stamp(metrics)
         same = stamps == self._stamps and (now is None or now.state == self.row["state"])
         if same and written == self._written:
             return False

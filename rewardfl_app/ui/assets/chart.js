@@ -1,6 +1,7 @@
 /* A line chart: grid, lines, intervals, marks, dashed levels; crosshair and zoom are shared with the charts of its group.
    data: {title, help, unit, digits, floor, series, lines, marks}. A series: {label, role or color, x, t, y, marks: points drawn,
-   dash: true for a dashed line, band: [low, high] of the same length as y}; null in y or band is a gap. */
+   dash: true for a dashed line, band: [low, high] of the same length as y, run or key: its name in the drawing}; null in y or
+   band is a gap. */
 window.RFL.Chart = window.RFL.Chart || (({paint, swatch, trace, intervals, spread, ticks, nearest}) => class Chart {
   constructor(root, group) {
     const {el} = RFL;
@@ -104,7 +105,7 @@ window.RFL.Chart = window.RFL.Chart || (({paint, swatch, trace, intervals, sprea
       const raw = this.group.smoothing && !l.s.marks ? el("path.ch-line", {class: "raw", stroke, d: trace(l.x, l.raw, px, py)}) : null;
       const dots = l.s.marks || l.x.length === 1
         ? l.x.map((x, i) => Number.isFinite(l.y[i]) ? el("circle.ch-dot", {cx: px(x), cy: py(l.y[i]), r: l.x.length > 60 ? 2 : 3.2, fill: stroke}) : null) : [];
-      return [l.s.band ? intervals(l, px, py, stroke) : null, raw, path, dots];
+      return el("g.ch-series", {"data-series": l.s.run || l.s.key}, l.s.band ? intervals(l, px, py, stroke) : null, raw, path, dots);
     });
     const clipPath = document.createElementNS("http://www.w3.org/2000/svg", "clipPath");
     clipPath.id = clip;

@@ -39,7 +39,7 @@ async function loadTogether(picked) {
   Object.assign(together, {key, steps, asked: Date.now(), picked: JSON.stringify(picked)});
   if (fresh) group.range = null;
   const colors = RFL.runColors(picked);
-  fill($(".rn-legend"), picked.map(id => el("span.rn-key", {}, el("i", {style: "background:" + colors[id]}), el("span", {title: nameOf(id)}, nameOf(id)),
+  fill($(".rn-legend"), picked.map(id => el("span.rn-key", {onpointerenter: () => light(id), onpointerleave: () => light(null), onfocusin: () => light(id), onfocusout: () => light(null)}, el("i", {style: "background:" + colors[id]}), el("span", {title: nameOf(id)}, nameOf(id)),
     el("button", {type: "button", "aria-label": "Leave out " + nameOf(id), title: "Leave out", onclick: () => pick(id, false)}, "×"))));
   const [difference, curves] = await Promise.all([wait ? null : ask("load_difference", {runs: picked}), ask("load_curves", {runs: picked, keys: view.curves})]);
   if (together.key !== key) return;
@@ -67,6 +67,14 @@ function paintCurves(found, colors) {
     const chart = charts.get(data.key);
     $(".rn-charts").append(chart.root);
     chart.update({...data, series: data.series.map(line => ({...line, label: nameOf(line.run), color: colors[line.run]}))});
+  }
+}
+
+/* Lines may lie upon each other: the one whose name is pointed at comes to the front, the others fade. */
+function light(id) {
+  for (const line of element.querySelectorAll(".rn-charts .ch-series")) {
+    line.classList.toggle("dim", id !== null && line.dataset.series !== id);
+    if (line.dataset.series === id) line.parentElement.append(line);
   }
 }
 
