@@ -174,7 +174,8 @@ def set_live(run: RunFolder, field: str, value: object) -> str:
     """
     current = _require_running(run)
     new = config_changes.changed(settings(run), {field: value}, "live")
-    _refuse_steps_made(new, current.step)
+    if field == "train.max_steps":
+        _refuse_steps_made(new, current.step)
     return control.request(run, "set_field", field=field, value=config_changes.value(new, field))
 
 
