@@ -3,7 +3,8 @@ const $ = selector => element.querySelector(selector);
 const ENDED = new Set(["done", "failed", "cancelled"]);
 const MEASURES = [["reward", "Similarity to the picture", 3], ["judge", "Judge", 3], ["motion", "Motion %", 2], ["sharpness", "Sharpness", 1], ["face_rate", "Face found", 2]];
 const results = new Map();  // by id, as load_results gives them
-let chosen = null, asking = "", awake = false, painted = "";
+const PATIENCE = 5000;  // ms until something that was asked for must be known
+let chosen = null, chosenAt = Date.now(), asking = "", awake = false, painted = "";
 
 const form = new PreviewForm(element, server, id => { pick(id); RFL.send("preview", {id}); });
 const history = new PreviewHistory($(".pg-history"), id => { pick(id); $(".pg-view").scrollIntoView({block: "nearest", behavior: "smooth"}); }, end);
@@ -12,9 +13,14 @@ const player = new RFL.AbPlayer($(".pg-player"), {label: "Base and trained", key
 const going = id => (props.value.going_on || []).find(row => row.id === id);
 const finished = id => (props.value.finished || []).includes(id);
 
-function pick(id) {
+function choose(id) {
   chosen = id;
+  chosenAt = Date.now();
   painted = "";
+}
+
+function pick(id) {
+  choose(id);
   RFL.note({result: id});
   show();
 }
@@ -33,9 +39,9 @@ async function end(id) {
 
 /* Ask for what is not known yet; what is going on is asked again when it has ended. */
 async function fetchResults() {
-  const v = props.value, wanted = [];
-  for (const row of v.going_on || []) if (!results.has(row.id)) wanted.push(row.id);
-  for (const id of (v.finished || []).slice(0, 200)) if (!ENDED.has((results.get(id) || {}).state)) wanted.push(id);
+  const v = props.value, wanted = chosen && !results.has(chosen) ? [chosen] : [];
+  for (const row of v.going_on || []) if (!results.has(row.id) && row.id !== chosen) wanted.push(row.id);
+  for (const id of (v.finished || []).slice(0, 200)) if (!ENDED.has((results.get(id) || {}).state) && !wanted.includes(id)) wanted.push(id);
   const key = wanted.join(" ");
   if (!wanted.length || asking === key) return;
   asking = key;
@@ -64,12 +70,11 @@ function show() {
   if (v.loading) return;
   fetchResults();
   const known = id => going(id) || finished(id);
-  if (chosen && !known(chosen) && !results.has(chosen)) { if (Date.now() - born > 4000) chosen = null; }
+  if (chosen && !known(chosen) && !results.has(chosen) && Date.now() - chosenAt > PATIENCE) chosen = null;
   if (!chosen) chosen = ((v.going_on || [])[0] || {}).id || (v.finished || [])[0] || null;
   history.show([...(v.going_on || [])].reverse(), v.finished || [], results, chosen);
   paintView(v);
 }
-const born = Date.now();
 
 function paintWorker(v) {
   const worker = v.worker || {state: "off"}, pill = $(".pg-worker .pill");
@@ -157,11 +162,20 @@ function paintAbout(row) {
   const facts = [["Model", row.model], ["Trained for", row.step === null ? "base alone" : row.step + (row.step === 1 ? " step" : " steps")], row.tuned ? ["Strength", "×" + row.strength] : null, ["Seed", String(row.seed)],
     ["Video", row.width + " × " + row.height + ", " + row.num_frames + " frames"], ["Took", duration(row.seconds) + (row.base_kept ? ", base kept from before" : "")], ["Rendered", when(row.created)]];
   fill($(".pg-about dl"), facts.filter(Boolean).map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
-  const name = "seed-" + row.seed, link = (path, text, tail) => path ? el("a.btn.small", {href: fileUrl(path), download: name + tail + ".mp4"}, text) : null;
+  const link = (path, text, tail) => path ? el("a.btn.small", {href: fileUrl(path), "aria-label": "Download: " + text, onclick: event => { event.preventDefault(); save(path, "seed-" + row.seed + tail + ".mp4"); }}, text) : null;
   fill($(".pg-actions"),
     el("button.btn.small.primary", {type: "button", onclick: () => again(row, true)}, "Another seed"),
     el("button.btn.small", {type: "button", title: "Put picture, prompt, seed and model into the form", onclick: () => again(row, null)}, "Change it"),
     el("span.pg-loads", {}, el("span", {}, "Download"), link(row.side_by_side, "both", "-side-by-side"), link(row.base && row.base.video, "base", "-base"), link(row.tuned && row.tuned.video, "trained", "-trained")));
+}
+
+/* Download a file under a name of its own: the server would send it under that of its file, which is the same for all. */
+async function save(path, name) {
+  const answer = await fetch(fileUrl(path)).catch(() => null);
+  if (!answer || !answer.ok) { RFL.toast("The video cannot be loaded: it may have been deleted."); return; }
+  const address = URL.createObjectURL(await answer.blob());
+  el("a", {href: address, download: name}).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
 /* Take a result's settings over; ask at once with its own seed (false) or another (true), or only fill the form (null). */
@@ -173,7 +187,7 @@ async function again(row, fresh) {
 /* The page is seen for the first time: what the form chooses from is loaded. */
 async function wake() {
   const {model, step, result} = RFL.here().params;
-  if (result) chosen = result;
+  if (result) choose(result);
   if (!await form.load({model, step})) awake = false;
   if (model) RFL.note({model: "", step: ""});  // it is in the form now
 }
@@ -182,7 +196,7 @@ $(".pg-training button").addEventListener("click", () => { const {training} = pr
 $(".pg-free").addEventListener("click", async event => { const button = event.currentTarget; button.disabled = true; await server.free_device({}).catch(() => RFL.toast("The app does not answer.")); button.disabled = false; });
 RFL.on("route", ({page, params}) => {
   if (page !== "playground") return;
-  if (params.result && params.result !== chosen) { chosen = params.result; painted = ""; }
+  if (params.result && params.result !== chosen) choose(params.result);
   awake = false;  // runs may have come and gone
   setTimeout(show, 0);
   setTimeout(show, 300);

@@ -223,7 +223,9 @@ class PreviewForm {
   /* Fill the form with what made an earlier video. */
   async takeOver(result, seed) {
     this.keep({picture: "result:" + result.id, prompt: result.prompt, filled: "", seed: String(seed), strength: String(result.strength)});
+    this.own = {picture: this.draft.picture, title: "Picture of an earlier video", thumbnail: result.thumbnail, prompt: ""};
     this.paintValues();
+    this.paintPictures();
     if (this.models.some(row => row.id === result.model_id)) await this.choose(result.model_id, result.checkpoint === null ? "base" : result.checkpoint);
     else { this.problem("model", "The run of that video is not there any more."); await this.placePicture(); }
   }
