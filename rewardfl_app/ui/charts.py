@@ -166,7 +166,8 @@ def layout(columns: Columns) -> list[dict[str, Any]]:
     """The charts that have data, without their points: {key, title, help, unit, digits, floor, wide, group, order,
     curves [{key, label, role, marks}], lines [{label, role, y}]}. `marks`: whether the points are drawn."""
     charts = []
-    for order, chart in enumerate((*CHARTS, *_own_rewards(columns))):
+    drawn = sorted((*CHARTS, *_own_rewards(columns)), key=lambda chart: GROUPS.index(chart.group))
+    for order, chart in enumerate(drawn):
         curves = [curve for curve in chart.curves if columns.get(curve.key) is not None]
         if curves:
             charts.append(

@@ -37,8 +37,11 @@ class Column:
 
     def append(self, step: float, time: float, value: float, low: float = math.nan, high: float = math.nan) -> None:
         """Add a point after the last one."""
-        for values, new in zip(self._arrays(), (step, time, value, low, high), strict=True):
-            values.append(new)
+        self.steps.append(step)
+        self.times.append(time)
+        self.values.append(value)
+        self.lows.append(low)
+        self.highs.append(high)
 
     def cut(self, step: float, keep_step: bool) -> bool:
         """Forget everything from `step` on, or after it with keep_step; whether there was anything."""
@@ -76,7 +79,7 @@ class Columns:
         self.cuts = 0
         self.last_trained = -math.inf
         self.last_evaluated = -math.inf
-        self._columns: dict[str, Column] = {}
+        self._columns: dict[str, Column | None] = {}  # None: what is no curve
         self._last_step = -math.inf
 
     def extend(self, records: Iterable[Record]) -> None:
@@ -88,7 +91,7 @@ class Columns:
 
     def names(self) -> list[str]:
         """What was measured, in the order of its first appearance."""
-        return [name for name, column in self._columns.items() if column.values]
+        return [name for name, column in self._columns.items() if column is not None and column.values]
 
     def get(self, name: str) -> Column | None:
         """The column of a value, None when it was never measured."""
@@ -119,14 +122,21 @@ class Columns:
         else:
             self.last_trained = step
         for name, raw in record.items():
-            if name in _NO_CURVE or name.endswith(_PARTS) or (value := number(raw)) is None:
+            if name not in self._columns:
+                self._columns[name] = None if name in _NO_CURVE or name.endswith(_PARTS) else Column()
+            column = self._columns[name]
+            if column is None or (value := number(raw)) is None:
                 continue
-            self._columns.setdefault(name, Column()).append(step, time, value, *_interval(record, name))
+            if evaluated:
+                column.append(step, time, value, *_interval(record, name))
+            else:
+                column.append(step, time, value)
 
     def _cut(self, step: int, evaluated: bool) -> None:
         cut = False
         for name, column in self._columns.items():
-            cut |= column.cut(step, keep_step=evaluated and not name.startswith(EVALUATION))
+            if column is not None:
+                cut |= column.cut(step, keep_step=evaluated and not name.startswith(EVALUATION))
         while self.evaluations and self.evaluations[-1]["step"] >= step:
             self.evaluations.pop()
             cut = True

@@ -52,12 +52,14 @@ runs.addEventListener("change", () => { RFL.go(RFL.here().page, {run: runs.value
 /* What each way to stop does and costs. */
 function cost(v) {
   const steps = n => n + (n === 1 ? " step" : " steps");
+  const work = v.step_seconds ? ", about " + duration(v.lost_steps * v.step_seconds) + " of work" : "";
   const lost = v.lost_steps
-    ? "ends at once and loses the " + steps(v.lost_steps) + " since " + (v.saved ? "the checkpoint of step " + v.saved : "the start") + (v.step_seconds ? ", about " + duration(v.lost_steps * v.step_seconds) + " of work" : "") + "."
+    ? "ends at once and loses the " + steps(v.lost_steps) + " since " + (v.saved ? "the checkpoint of step " + v.saved : "the start") + work + "."
     : "ends at once, without what the current step has done" + (v.saved ? "; the checkpoint of step " + v.saved + " stays." : ".");
   return [
     el("p", {}, "“" + v.name + "” is at step " + v.step + " of " + v.total + "."),
-    el("p", {}, el("b", {}, "Save and stop"), " finishes the step it is in" + (v.step_seconds ? " (about " + duration(v.step_seconds) + ")" : "") + ", saves a checkpoint and ends. Nothing is lost: Resume goes on from there at any time."),
+    el("p", {}, el("b", {}, "Save and stop"), " finishes the step it is in" + (v.step_seconds ? " (about " + duration(v.step_seconds) + ")" : "") +
+      ", saves a checkpoint and ends. Nothing is lost: Resume goes on from there at any time."),
     el("p", {}, el("b", {}, "Stop without saving"), " " + lost)];
 }
 stop.addEventListener("click", () => { fill($(".dlg-text"), cost(props.value)); dialog.showModal(); });

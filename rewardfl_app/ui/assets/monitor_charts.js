@@ -49,7 +49,8 @@ function draw() {
   panel.update(main && main.hacking && main.hacking.level !== "waiting" ? main.hacking : null);
   const rewards = placeOf("rewards");
   rewards.querySelector(".empty")?.remove();
-  if (v.run && !shown.length && main && main.answered) rewards.append(el("div.empty.card", {}, el("p", {}, main.finished ? "This run made no step." : "The first point appears after the first step.")));
+  if (!v.run || shown.length || !main || !main.answered) return;
+  rewards.append(el("div.empty.card", {}, el("p", {}, main.finished ? "This run made no step." : "The first point appears after the first step.")));
 }
 
 function placeOf(name) { return name === "rewards" ? $(".mc-grid") : groups.find(part => part.dataset.group === name).lastElementChild; }
@@ -105,8 +106,9 @@ function listRuns() {
     list.append(el("input", {type: "text", placeholder: "Find a run", "aria-label": "Find a run", oninput: listRuns}), rows = el("div.mc-rows"));
   }
   const focused = rows.contains(document.activeElement) ? document.activeElement.value : null;
-  fill(rows, found.map(r => el("label.check", {}, el("input", {type: "checkbox", value: r.id, checked: others.has(r.id), disabled: !others.has(r.id) && others.size >= MOST,
-    onchange: event => toggle(r.id, event.target.checked)}), el("span", {}, r.name), el("small", {}, r.started ? RFL.when(r.started) : ""))),
+  fill(rows, found.map(r => el("label.check", {},
+    el("input", {type: "checkbox", value: r.id, checked: others.has(r.id), disabled: !others.has(r.id) && others.size >= MOST, onchange: event => toggle(r.id, event.target.checked)}),
+    el("span", {}, r.name), el("small", {}, r.started ? RFL.when(r.started) : ""))),
   found.length ? null : el("p.muted", {}, runs.length ? "No run is called so." : "There is no other run yet."));
   if (focused) [...rows.querySelectorAll("input")].find(input => input.value === focused)?.focus();
 }

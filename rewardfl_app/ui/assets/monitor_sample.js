@@ -31,7 +31,8 @@ function show() {
 function say(sample, base) {
   const gained = base && Number.isFinite(base.reward) && Number.isFinite(sample.reward) ? sample.reward - base.reward : null;
   $(".ms-prompt").textContent = sample.prompt || "";
-  fill($(".ms-score"), el("b", {}, fixed(sample.reward)), " reward", gained === null ? "" : [" (", el("span", {"data-tone": gained >= 0 ? "up" : "down"}, signed(gained)), " to before)"],
+  fill($(".ms-score"), el("b", {}, fixed(sample.reward)), " reward",
+    gained === null ? "" : [" (", el("span", {"data-tone": gained >= 0 ? "up" : "down"}, signed(gained)), " to before)"],
     Number.isFinite(sample.judge) ? [" · ", el("b", {}, fixed(sample.judge)), " judge"] : "");
 }
 

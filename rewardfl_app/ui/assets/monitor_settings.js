@@ -45,10 +45,9 @@ window.RFL.RunSettings = window.RFL.RunSettings || class RunSettings {
 
   layOut(v) {
     const {el} = RFL, live = v.mode === "live";
-    this.title.textContent = live ? "Change while it runs" : v.mode === "resume" ? (v.state === "completed" ? "Train on with changes" : "Resume with changes") : "Settings";
-    this.about.textContent = live ? "A new value holds from the next step on; the receipt says which. What else can be changed, can be when the run is stopped and resumed."
-      : v.mode === "resume" ? "It goes on from its last checkpoint." + (v.state === "completed" ? " Raise max_steps to train on." : "") + " Everything else needs a fork."
-      : "It waits in the queue: its settings are fixed. Take it out of the queue and resume it with changes.";
+    const resume = v.state === "completed" ? "Train on with changes" : "Resume with changes";
+    this.title.textContent = live ? "Change while it runs" : v.mode === "resume" ? resume : "Settings";
+    this.about.textContent = SETTINGS_MODES[v.mode] + (v.state === "completed" ? " Raise max_steps to train on." : "");
     this.foot.hidden = v.mode !== "resume";
     this.find.hidden = v.fields.length < 10;
     for (const field of v.fields) {
@@ -88,6 +87,12 @@ window.RFL.RunSettings = window.RFL.RunSettings || class RunSettings {
   }
 };
 
+const SETTINGS_MODES = {
+  live: "A new value holds from the next step on; the receipt says which. More can be changed when the run is stopped and resumed.",
+  resume: "It goes on from its last checkpoint. What is not here needs a new run: fork this one.",
+  none: "It waits in the queue: its settings are fixed. Take it out of the queue and resume it with changes.",
+};
+
 /* One field: what it is now, what it shall be, what is wrong with that. */
 class RunSettingRow {
   constructor(field, live, panel) {
@@ -96,7 +101,7 @@ class RunSettingRow {
     const common = {id, "aria-describedby": id + "-help " + id + "-said"};
     if (field.kind === "switch") this.input = el("select", common, el("option", {value: "true"}, "on"), el("option", {value: "false"}, "off"));
     else if (field.kind === "choice") this.input = el("select", common, field.optional ? el("option", {value: ""}, "–") : null, field.choices.map(c => el("option", {value: c}, c)));
-    else this.input = el("input", {...common, type: "text", inputmode: field.kind === "text" ? null : "decimal", autocomplete: "off", spellcheck: "false"});
+    else this.input = el("input", {...common, type: "text", autocomplete: "off", spellcheck: "false"});
     this.input.value = String(field.value);
     this.now = el("span.rs-now");
     this.said = el("p.rs-said", {id: id + "-said", role: "status"});

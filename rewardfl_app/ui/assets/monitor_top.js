@@ -29,7 +29,8 @@ function tile(v, title, hint, role, measure, level, options) {
   const known = measure && measure.before !== null;
   const after = known ? measure.after : null;
   const change = options.ratio ? (measure && measure.ratio !== null ? percent(measure.ratio) : "–") : signed(measure ? measure.delta : null);
-  const tone = level === "warn" ? "warn" : measure && measure.delta !== null && !options.ratio && !options.quiet ? (measure.delta > 0.005 ? "up" : measure.delta < -0.005 ? "down" : "flat") : "flat";
+  const judged = measure && measure.delta !== null && !options.ratio && !options.quiet;
+  const tone = level === "warn" ? "warn" : judged && measure.delta > 0.005 ? "up" : judged && measure.delta < -0.005 ? "down" : "flat";
   return el("article.tile", {class: level === "warn" ? "warn" : "", "data-tile": title},
     el("h3", {}, el("i", {style: "background:var(--rf-" + role + ")"}), title),
     el("div.tile-value", {}, el("strong", {"data-tone": after === null ? "flat" : tone}, after === null ? (known ? fixed(measure.before, options.digits) : "–") : change),
@@ -40,10 +41,12 @@ function tile(v, title, hint, role, measure, level, options) {
 }
 
 function tiles(v) {
+  const over = v.num_samples ? ", " + v.num_samples + (v.num_samples > 1 ? " fixed videos" : " fixed video") : "";
   return [
-    tile(v, "Reward", "face similarity by the recogniser it trains on" + (v.num_samples ? ", " + v.num_samples + (v.num_samples > 1 ? " fixed videos" : " fixed video") : ""), "after", v.reward, "neutral", {quiet: v.level === "warn", digits: 3, unit: ""}),
+    tile(v, "Reward", "face similarity by the recogniser it trains on" + over, "after", v.reward, "neutral", {quiet: v.level === "warn", digits: 3, unit: ""}),
     tile(v, "Judge", "face similarity by a recogniser it never trains on", "judge", v.judge, v.judge_level, {digits: 3, unit: ""}),
-    tile(v, "Motion", v.motion_level === "warn" ? "under 95%: the face may be freezing" : "how far the face moves, in % of its size", "motion", v.motion, v.motion_level, {digits: 2, unit: " %", ratio: true})];
+    tile(v, "Motion", v.motion_level === "warn" ? "under 95%: the face may be freezing" : "how far the face moves, in % of its size",
+      "motion", v.motion, v.motion_level, {digits: 2, unit: " %", ratio: true})];
 }
 
 function nothing() {
@@ -78,11 +81,14 @@ function start(v) {
 }
 
 function verdict(v) {
-  const request = kind => el("button.btn", {type: "button", "data-focus": kind, disabled: v.pending.includes(kind) || v.state === "stopping", onclick: event => { event.currentTarget.disabled = true; trigger(kind, {}); }},
-    v.pending.includes(kind) ? asking[kind] + " …" : asking[kind]);
+  const asked = kind => v.pending.includes(kind);
+  const request = kind => el("button.btn", {type: "button", "data-focus": kind, disabled: asked(kind) || v.state === "stopping",
+    onclick: event => { event.currentTarget.disabled = true; trigger(kind, {}); }}, asking[kind] + (asked(kind) ? " …" : ""));
   return el("div.verdict", {"data-level": v.level},
     el("div", {role: "status"}, el("h2", {}, v.step ? "After " + v.step + (v.step > 1 ? " steps" : " step") : "Before training"), el("p", {}, v.sentence)),
-    el("div.verdict-actions", {}, v.step ? [button("compare", "Compare videos", () => RFL.go("compare"), ".primary"), button("why", "Is it real?", () => document.getElementById("hacking").scrollIntoView({block: "start"}))] : null,
+    el("div.verdict-actions", {},
+      v.step ? [button("compare", "Compare videos", () => RFL.go("compare"), ".primary"),
+        button("why", "Is it real?", () => document.getElementById("hacking").scrollIntoView({block: "start"}))] : null,
       v.finished ? (v.exit && v.exit.cause === "completed" ? [changeButton(v, "Train on"), fork(v)] : null) : [v.waiting ? null : [request("sample_now"), request("save_now")], changeButton(v, "Change settings")]));
 }
 
