@@ -155,7 +155,8 @@ function paintAbout(row) {
   fill($(".pg-scores tbody"), rows.map(([key, label, digits]) => el("tr", {}, el("th", {scope: "row"}, label), el("td.num.before", {}, fixed(base && base[key], digits)),
     el("td.num", {}, fixed(tuned && tuned[key], digits)), el("td.num", {"data-tone": base && tuned ? tone(key, tuned[key] - base[key], base[key]) : "flat"}, change(key, digits)))));
   const note = $(".pg-note");
-  note.textContent = row.warning || (rows.length && row.tuned ? "One video says little: another seed may turn it around. Compare has many, with intervals." : "");
+  const run = row.model_id.startsWith("run:") ? row.model_id.slice(4) : null;
+  fill(note, row.warning || (rows.length && row.tuned ? ["One video says little: another seed may turn it around. ", run ? el("button.link.plain", {type: "button", onclick: () => { RFL.send("choose", {run}); RFL.go("compare", {run}); }}, "Compare") : "Compare", " shows many, with intervals."] : ""));
   note.dataset.tone = row.warning ? "warn" : "";
   note.hidden = !note.textContent;
   $(".pg-prompt").textContent = row.prompt;

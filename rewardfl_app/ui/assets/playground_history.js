@@ -49,6 +49,6 @@ class PreviewHistory {
 
 /* With what a video was made, in few words. */
 function pgMade(result) {
-  const steps = result.step ? ", " + result.step + (result.step === 1 ? " step" : " steps") : "";
-  return result.model + steps + (result.checkpoint !== null && result.strength !== 1 ? " ×" + result.strength : "") + " · seed " + result.seed;
+  const steps = result.step ? result.step + (result.step === 1 ? " step" : " steps") + (result.strength !== 1 ? " ×" + result.strength : "") : "base";
+  return [steps, "seed " + result.seed, result.model].filter(Boolean).join(" · ");
 }
