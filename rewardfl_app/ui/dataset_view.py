@@ -32,11 +32,12 @@ def describe(
     page: int = 0,
     only_problems: bool = False,
 ) -> dict[str, Any]:
-    """{path, error, rows, page, num_pages, num_rows, num_shown, num_problems, num_looked, num_found}.
+    """{path, error, rows, page, num_pages, num_rows, num_shown, num_problems, num_looked, num_left, num_found}.
 
     `rows` are the clips of one page with picture, prompt, size, length, faces and the sentences on what is wrong;
     `num_shown` counts those that the filter leaves, `num_looked` those in which faces were looked for with this reward
-    section's face pack. `error` is one sentence when the table as a whole cannot be used.
+    section's face pack, `num_left` those that can still be looked at. `error` is one sentence when the table as a whole
+    cannot be used.
 
     Args:
         metadata_path: None shows nothing.
@@ -73,6 +74,7 @@ def describe(
         "num_shown": len(listed),
         "num_problems": len(wrong),
         "num_looked": len(known),
+        "num_left": len(rows) - len(known),
         "num_found": sum(bool(finding.report.boxes) for finding in known.values()),
     }
 
@@ -115,7 +117,7 @@ def _findings(runs_dir: Path, reward: RewardConfig | None) -> Any | None:
 
 
 def _answer(path: str | None, error: str | None) -> dict[str, Any]:
-    counts = dict.fromkeys(("page", "num_rows", "num_shown", "num_problems", "num_looked", "num_found"), 0)
+    counts = dict.fromkeys(("page", "num_rows", "num_shown", "num_problems", "num_looked", "num_left", "num_found"), 0)
     return {"path": path, "error": error, "rows": [], "num_pages": 1, **counts}
 
 

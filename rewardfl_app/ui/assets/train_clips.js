@@ -61,7 +61,7 @@ function paintFull(answer) {
   $(".ds-path").textContent = answer.embedded ? "Built in: rendered portraits, in " + answer.path : answer.path || "";
   $(".ds-error").hidden = !answer.error;
   $(".ds-error").textContent = answer.error || "";
-  const looked = answer.num_looked || 0, rest = (answer.num_rows || 0) - looked;
+  const looked = answer.num_looked || 0, rest = answer.num_left || 0;
   const number = (value, text, tone) => el("li", tone ? {"data-tone": tone} : {}, el("b", {}, value.toLocaleString("en")), " ", text);
   fill($(".ds-counts"), answer.num_rows ? [number(answer.num_rows, answer.num_rows === 1 ? "clip" : "clips"), looked ? number(answer.num_found, "with a face in the first frame", "up") : null,
     number(answer.num_problems, answer.num_problems === 1 ? "with a problem" : "with problems", answer.num_problems ? "down" : null), rest ? number(rest, "not looked at yet") : null] : null);

@@ -1,0 +1,299 @@
+"""The Train page in a real browser: drafts, forks, the queue, the search, wrong things, all clips with their faces."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from app_process import AppProcess
+from page_run import FakeRun
+
+from rewardfl_app.config import files
+from rewardfl_app.data import video
+from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.registry import list_runs
+from rewardfl_app.supervisor import data_checks, queue, supervisor
+
+pytestmark = pytest.mark.browser
+
+CHILDREN = Path(__file__).resolve().parents[1] / "supervisor"
+INJECTION = '<img src=x onerror="window.hacked=1"><b>bold</b>'
+
+
+@pytest.fixture
+def app(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppProcess]:
+    """The app over the runs folder, with small stand-ins where the trainer and the search for faces would be."""
+    monkeypatch.setenv("REWARDFL_TRAINER", shlex.join([sys.executable, str(CHILDREN / "fake_trainer.py"), "completes"]))
+    checker = shlex.join([sys.executable, str(CHILDREN / "fake_checker.py"), "wait"])
+    monkeypatch.setenv(data_checks.CHECKER_VARIABLE, checker)
+    with AppProcess(runs_dir) as process:
+        yield process
+
+
+def _until(page: Any, condition: Callable[[], object], seconds: float = 60.0) -> None:
+    for _ in range(int(seconds * 10)):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    assert condition()
+
+
+def _end(runs_dir: Path) -> None:
+    """Wait until what was really started has ended."""
+    for run in list_runs(runs_dir):
+        if run.exit.exists() or (read_json(run.process) or {}).get("command") == ["test"]:
+            continue  # played by this process
+        supervisor.wait(run)
+
+
+def _finished(runs_dir: Path, name: str) -> FakeRun:
+    run = FakeRun(runs_dir, name)
+    run.status("completed", 60)
+    run.finish()
+    return run
+
+
+def test_the_first_visit_is_told_what_to_do(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    page.locator(".guide").wait_for()
+    assert page.locator(".guide li").count() == 3
+    page.wait_for_selector(".hero-strip img")
+    page.get_by_role("radio", name="Wan2.2").click()
+    page.wait_for_selector(".needs li[data-state=missing]")
+    assert "antelopev2.zip" in page.locator(".needs").inner_text()
+    page.get_by_role("button", name="Give Face pack").click()
+    assert page.evaluate("document.activeElement.id") == "field-reward-reward_model_path"
+
+
+def test_the_model_is_chosen_with_the_arrow_keys(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    page.get_by_role("radio", name="Pocket").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".family[aria-checked=true]:has-text('Wan2.2')")
+    _until(page, lambda: "Wan2.2" in page.evaluate("document.activeElement.textContent"))
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(".family[aria-checked=true]:has-text('Pocket')")
+
+
+def test_a_draft_survives_a_refresh_and_another_tab_has_its_own(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    rate = page.get_by_label("Learning rate", exact=True)
+    rate.fill("3e-4")
+    page.get_by_label("Name").fill("mine")
+    page.wait_for_selector(".diff li:has-text('learning_rate')")
+    page.reload()
+    page.wait_for_selector(".diff li:has-text('learning_rate')")
+    assert (rate.input_value(), page.get_by_label("Name").input_value()) == ("3e-4", "mine")
+
+    other = watched.context.new_page()
+    other.goto(app.address)
+    second = other.get_by_label("Learning rate", exact=True)
+    other.wait_for_selector(".diff li:has-text('learning_rate')")
+    assert second.input_value() == "3e-4"
+    second.fill("7e-4")
+    other.wait_for_selector(".diff li:has-text('7e-4')")
+    page.reload()
+    page.wait_for_selector(".diff li:has-text('3e-4')")
+    assert rate.input_value() == "3e-4"
+    rate.fill("0.0005")  # the preset's own value, as it may be written
+    page.wait_for_selector(".diff .same")
+    rate.fill("5e-4")
+    page.wait_for_timeout(600)
+    assert page.locator('[data-key="train.learning_rate"].changed').count() == 0
+
+
+def test_two_tabs_and_a_second_browser_start_one_run(
+    app: AppProcess, watched: Any, chromium: Any, runs_dir: Path
+) -> None:
+    page = watched.open(app.address)
+    stranger = chromium.new_context()
+    pages = [page, watched.context.new_page(), stranger.new_page()]
+    for other in pages[1:]:
+        other.goto(app.address)
+    for each in pages:
+        each.wait_for_selector(".guide:not([hidden])")
+        each.wait_for_selector(".clip img")
+    for each in pages:
+        each.evaluate("for (let i = 0; i < 3; i++) document.querySelector('.start').click()")
+    for each in pages:
+        each.get_by_role("tab", name="Monitor", selected=True).wait_for()
+    assert len(list_runs(runs_dir)) == 1
+    stranger.close()
+    _end(runs_dir)
+
+
+def test_a_fork_shows_only_what_differs_and_has_a_parent(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    parent = _finished(runs_dir, "base <b>").folder
+    page = watched.open(app.address)
+    page.get_by_label("Learning rate", exact=True).fill("9e-4")
+    page.evaluate("id => { RFL.send('fork', {source: 'run:' + id}); RFL.go('train'); }", parent.id)
+    page.get_by_role("heading", name="Fork of base <b>").wait_for()
+    assert page.locator(".diff li").count() == 0
+    page.get_by_label("Learning rate", exact=True).fill("1e-4")
+    page.get_by_label("Mid timestep", exact=True).fill("6")
+    _until(page, lambda: page.locator(".diff li").count() == 2)
+    assert page.locator(".diff li button").all_inner_texts() == ["mid_timestep", "learning_rate"]
+    page.reload()
+    page.get_by_role("heading", name="Fork of base <b>").wait_for()
+    _until(page, lambda: page.locator(".diff li").count() == 2)
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("tab", name="Monitor", selected=True).wait_for()
+    run = list_runs(runs_dir)[0]
+    assert (read_json(run.run_info) or {})["parent"] == parent.id
+    config = files.load(run.config)
+    assert (config.train.learning_rate, config.sampling.mid_timestep) == (1e-4, 6)
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_role("button", name="Leave the fork").click()
+    page.get_by_role("heading", name="New run").wait_for()
+    assert page.get_by_label("Learning rate", exact=True).input_value() == "9e-4"
+    _end(runs_dir)
+
+
+def test_while_a_run_goes_on_the_queue_comes_first(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    FakeRun(runs_dir, "busy").step(3)
+    page = watched.open(app.address)
+    add = page.get_by_role("button", name="Add to queue")
+    add.wait_for()
+    assert "“busy” is going on" in page.locator(".busy-note").inner_text()
+    assert page.get_by_role("button", name="Start anyway").is_visible()
+    page.get_by_label("Name").fill("later")
+    add.click()
+    page.get_by_text("1 run waits in the queue.").wait_for()
+    (waiting,) = queue.queued(runs_dir)
+    assert (read_json(waiting.run_info) or {})["name"] == "later"
+    assert "waits in the queue" in page.locator(".toast").inner_text()
+    page.get_by_label("Name").fill("at once")
+    page.get_by_role("button", name="Start anyway").click()
+    page.get_by_role("tab", name="Monitor", selected=True).wait_for()
+    assert (read_json(list_runs(runs_dir)[0].run_info) or {})["name"] == "at once"
+    queue.remove(waiting)
+    _end(runs_dir)
+
+
+def test_every_setting_is_found_by_its_words(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    box = page.get_by_label("Search all settings")
+    size = page.get_by_label("Detector size", exact=True)
+    assert not size.is_visible()
+    box.fill("detection square")
+    size.wait_for()
+    assert not page.get_by_label("Learning rate", exact=True).is_visible()
+    assert page.locator(".find-count").inner_text() == "1 setting"
+    size.fill("many")
+    page.wait_for_selector('[data-key="reward.det_size"].wrong')
+    box.press("Escape")
+    page.get_by_label("Learning rate", exact=True).wait_for()
+    assert not size.is_visible()
+    page.get_by_role("checkbox", name="Only what was changed").check()
+    size.wait_for()
+    page.get_by_role("button", name="Reset Detector size").click()
+    _until(page, lambda: page.locator(".find-count").inner_text() == "Nothing was changed.")
+
+
+def test_each_field_says_when_it_can_be_changed(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    page.locator("summary", has_text="All settings").click()
+    marks = page.locator(".field .applies")
+    assert marks.count() == page.locator(".tr .field[data-key]").count() > 60
+    assert set(marks.all_inner_texts()) == {"new run", "at resume", "live"}
+
+
+def test_wrong_clips_are_answered_beside_the_field(app: AppProcess, watched: Any, tmp_path: Path) -> None:
+    page = watched.open(app.address)
+    field = page.get_by_label("Metadata path", exact=True).first
+    error = page.locator('[data-key="data.metadata_path"] .f-error')
+    field.fill("/no/such/metadata.csv")
+    error.get_by_text("does not exist").wait_for()
+    (tmp_path / "metadata.csv").write_text("video,prompt\nnone.mp4,x\n")
+    field.fill(str(tmp_path / "metadata.csv"))
+    error.get_by_text("Row 1: the file").wait_for()
+    page.get_by_role("button", name="Start", exact=True).click()
+    _until(page, lambda: page.evaluate("document.activeElement.id") == "field-data-metadata_path")
+    assert list_runs(app.runs_dir) == []
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """metadata.csv of 30 clips, wide ones, with a hostile prompt and a missing file."""
+    for index in range(2):
+        pixels = np.full((5, 32, 64, 3), 60 + 90 * index, np.uint8)
+        video.write(tmp_path / f"{index}.mp4", pixels, 8)
+    names = ['0.mp4,"' + INJECTION.replace('"', '""') + '"', *["1.mp4,a person"] * 28, "none.mp4,gone"]
+    (tmp_path / "metadata.csv").write_text("\n".join(["video,prompt", *names]))
+    return tmp_path / "metadata.csv"
+
+
+def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, clips: Path, runs_dir: Path) -> None:
+    page = watched.open(app.address)
+    page.get_by_label("Metadata path", exact=True).first.fill(str(clips))
+    page.get_by_text("30 clips").first.wait_for()
+    page.get_by_role("button", name="Show all, with faces").click()
+    table = page.locator(".ds-table tbody tr")
+    _until(page, lambda: table.count() == 24)
+    assert INJECTION in table.first.inner_text() and page.evaluate("window.hacked") is None
+    assert "not looked for" in table.first.inner_text() and page.locator("img[src=x]").count() == 0
+
+    page.get_by_role("button", name="Find faces").click()
+    page.get_by_text(re.compile("Looking at clip . of 29")).wait_for()
+    _until(page, lambda: page.locator(".frame .face").count() > 0)
+    page.get_by_role("button", name="Stop looking").click()
+    page.get_by_text("it goes on from there").wait_for()
+
+    page.get_by_role("button", name="Find the other faces").or_(page.get_by_role("button", name="Look again")).click()
+
+    def done() -> bool:
+        for request in (runs_dir / data_checks.FOLDER).glob("*/request.json"):
+            (request.parent / "go").touch()
+        return page.get_by_text("29 with a face in the first frame").is_visible()
+
+    _until(page, done)
+    box = page.locator(".frame").first.evaluate(
+        "f => { const [a, b] = [f, f.querySelector('.face')].map(n => n.getBoundingClientRect());"
+        " return [(b.left - a.left) / a.width, (b.top - a.top) / a.height]; }"
+    )
+    assert box == [pytest.approx(0.2, abs=0.03), pytest.approx(0.2, abs=0.03)]
+    assert "9 of 9" in table.first.inner_text()
+
+    page.get_by_role("button", name="Next").click()
+    _until(page, lambda: table.count() == 6)
+    page.get_by_role("button", name="Problems only").click()
+    _until(page, lambda: table.count() == 1)
+    assert "none.mp4" in table.first.inner_text() and "does not exist" in table.first.inner_text()
+    page.reload()
+    page.get_by_role("heading", name="Clips", exact=True).first.wait_for()
+    _until(page, lambda: page.locator(".frame .face").count() == 24)
+    page.go_back()
+    page.get_by_role("button", name="Show all, with faces").wait_for()
+
+
+def test_forms_and_clips_have_no_serious_violation(app: AppProcess, watched: Any, clips: Path, runs_dir: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    FakeRun(runs_dir, "busy").step(3)
+    page = watched.open(app.address)
+    page.get_by_role("button", name="Add to queue").wait_for()
+    page.get_by_label("Metadata path", exact=True).first.fill(str(clips))
+    page.get_by_label("Max steps", exact=True).fill("none")
+    page.wait_for_selector(".problems li")
+    page.locator("summary", has_text="All settings").click()
+    for address in ("train", "train?view=clips"):
+        page.evaluate(
+            "address => RFL.go(...address.split('?').map((p, i) => i ? {view: p.split('=')[1]} : p))", address
+        )
+        page.wait_for_timeout(500)
+        for scheme in ("light", "dark"):
+            page.evaluate("scheme => document.body.classList.toggle('dark', scheme === 'dark')", scheme)
+            page.wait_for_timeout(300)
+            found = Axe().run(page).response["violations"]
+            assert [
+                (each["id"], node["html"][:200])
+                for each in found
+                if each["impact"] in ("serious", "critical")
+                for node in each["nodes"]
+            ] == []
