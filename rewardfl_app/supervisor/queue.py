@@ -64,10 +64,10 @@ def advance(runs_dir: Path, wait: bool = True) -> RunFolder | None:
     run or changes the order, for one who will ask again. Raises OSError.
     """
     runs_dir = Path(runs_dir).absolute()
-    if not (runs_dir / queue_file.NAME).exists() or active(runs_dir):
+    if not (runs_dir / queue_file.NAME).exists() or _is_busy(runs_dir):
         return None
     with queue_file.lock(runs_dir, wait) as held:
-        if not held or active(runs_dir):
+        if not held or _is_busy(runs_dir):
             return None
         waiting = queued(runs_dir)
         started = next((run for run in waiting if _start(run)), None)
@@ -88,6 +88,11 @@ def _start(run: RunFolder) -> bool:
         report = exit_report.ExitReport(1, None, exit_report.UNKNOWN, sentence, next_step)
         write_json_atomic(run.exit, report.as_dict())
         return False
+
+
+def _is_busy(runs_dir: Path) -> bool:
+    """Whether any run goes on; the newest are looked at first, and no more than one that does."""
+    return any(_is_active(run) for run in list_runs(runs_dir))
 
 
 def _is_active(run: RunFolder) -> bool:
