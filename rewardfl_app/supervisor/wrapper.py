@@ -211,14 +211,19 @@ def _run_to_its_end(folder: RunFolder) -> exit_report.ExitReport:
 
 
 def _start_next(runs_dir: Path) -> None:
-    """Start the next run that waits in the queue; a failure of that is not this run's."""
+    """Start the next run that waits in the queue, or the Playground's worker if no run does but a video; a failure of
+    that is not this run's."""
     # Loaded only now: this process stays in memory as long as the run.
-    from rewardfl_app.supervisor import queue
+    from rewardfl_app.supervisor import preview, queue
 
     try:
         queue.advance(runs_dir)
     except Exception:
         log.exception("the next run of the queue was not started")
+    try:
+        preview.advance(runs_dir)
+    except Exception:
+        log.exception("the Playground's worker was not started")
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def test_while_a_run_trains_requests_wait(behave: Callable, ask: Callable, runs_
     _until(runs_dir, asked, "done")
 
 
-def test_a_run_that_starts_takes_the_device(
+def test_a_run_that_starts_takes_the_device_and_its_end_gives_it_back(
     behave: Callable, ask: Callable, runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     behave("wait")
@@ -159,13 +159,11 @@ def test_a_run_that_starts_takes_the_device(
     record = read_json(PreviewFolder.of(runs_dir).process) or {}
     for name, value in fake_runs.trainer_environment("train").items():
         monkeypatch.setenv(name, value)
-    run = supervisor.start(fake_runs.config(tmp_path / "files"), runs_dir, "first")
-    assert not process.is_running(record) and _state(runs_dir, asked) == "waiting"
-    preview.advance(runs_dir)
-    supervisor.wait(run)
     behave("done")
-    preview.advance(runs_dir)
-    _until(runs_dir, asked, "done")
+    run = supervisor.start(fake_runs.config(tmp_path / "files"), runs_dir, "first")
+    assert not process.is_running(record)
+    supervisor.wait(run)
+    _until(runs_dir, asked, "done")  # nobody has a page open
 
 
 def test_a_killed_worker_is_told_and_the_next_request_starts_another(

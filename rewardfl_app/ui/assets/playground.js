@@ -72,7 +72,7 @@ function show() {
   const known = id => going(id) || finished(id);
   if (chosen && !known(chosen) && !results.has(chosen) && Date.now() - chosenAt > PATIENCE) chosen = null;
   if (!chosen) chosen = ((v.going_on || [])[0] || {}).id || (v.finished || [])[0] || null;
-  history.show([...(v.going_on || [])].reverse(), v.finished || [], results, chosen);
+  history.paint({going: [...(v.going_on || [])].reverse(), ids: v.finished || [], results, chosen});
   paintView(v);
 }
 

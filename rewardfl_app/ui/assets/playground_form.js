@@ -83,7 +83,7 @@ class PreviewForm {
     this.model = answer;
     if (!answer) { this.problem("model", "This run cannot be read: choose another."); return; }
     const steps = [...answer.checkpoints].reverse(), newest = steps[0];
-    const options = steps.map(step => [String(step), step + (step === 1 ? " step" : " steps") + (step === answer.best ? " (best)" : step === newest && steps.length > 1 ? " (newest)" : "")]);
+    const options = steps.map(step => [String(step), step + (step === 1 ? " step" : " steps") + (step === answer.best ? " (best)" : "")]);
     options.push(["base", steps.length ? "not at all: base alone" : "base alone"]);
     RFL.fill(this.form.checkpoint, options.map(([value, text]) => RFL.el("option", {value}, text)));
     const start = options.some(([value]) => value === checkpoint) ? checkpoint : String(answer.best !== null && steps.includes(answer.best) ? answer.best : newest ?? "base");
@@ -184,7 +184,7 @@ class PreviewForm {
   setTraining(training) {
     this.training = training;
     if (!this.busy) this.$(".pg-go").textContent = training ? "Render when training ends" : "Render";
-    this.$(".pg-when").textContent = training ? "Training has the device; this waits in line until “" + training.name + "” has ended." : "";
+    this.$(".pg-when").textContent = training ? "Training has the device until then." : "";
   }
 
   problem(field, message) {

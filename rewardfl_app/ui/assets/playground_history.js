@@ -10,13 +10,9 @@ class PreviewHistory {
     root.querySelector(".pg-more").addEventListener("click", () => { this.shown += 48; this.painted = ""; this.paint(this.last); });
   }
 
-  /* `going`: those in line, newest first; `ids`: those that are finished, newest first; `results`: what is known of each, by id. */
-  show(going, ids, results, chosen, total) {
-    this.paint({going, ids, results, chosen, total});
-  }
-
+  /* {going, ids, results, chosen}: those in line and the ids of those that are finished, newest first; what is known of each, by id. */
   paint(state) {
-    const {el, fill} = RFL, {going, ids, results, chosen} = this.last = state;
+    const {fill} = RFL, {going, ids, results, chosen} = this.last = state;
     const rows = [...going, ...ids.slice(0, this.shown).map(id => results.get(id)).filter(Boolean)];
     this.root.hidden = !rows.length;
     const key = JSON.stringify([rows.map(row => [row.id, row.state, row.done, row.total, row.message, row.prompt, Boolean(row.thumbnail || (results.get(row.id) || {}).thumbnail)]), chosen, ids.length]);
@@ -42,7 +38,7 @@ class PreviewHistory {
       el("button.pg-tile", {type: "button", "aria-pressed": String(row.id === chosen), title: row.prompt, "aria-label": row.prompt + (word ? ": " + word : ""), onclick: () => this.onpick(row.id)},
         el("span.tile-pic", {}, known.thumbnail ? el("img", {src: known.thumbnail, alt: ""}) : null),
         el("span.pg-tile-text", {}, el("b", {}, row.prompt), el("small", {}, word || pgMade(known)), scores,
-          going ? el("span.bar", {class: row.total ? "" : "unknown"}, el("i", {style: "width:" + (row.total ? 100 * row.done / row.total : 0) + "%"})) : null)),
+          row.state === "working" ? el("span.bar", {class: row.total ? "" : "unknown"}, el("i", {style: "width:" + (row.total ? 100 * row.done / row.total : 0) + "%"})) : null)),
       el("button.pg-x", {type: "button", "aria-label": (going ? "Cancel: " : "Delete: ") + row.prompt, title: going ? "Cancel" : "Delete", onclick: () => this.onend(row.id)}, "×"));
   }
 }
