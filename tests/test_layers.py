@@ -40,6 +40,7 @@ LIGHT = (
     "data.inspection",
     "data.manifest",
     "data.video",
+    "inference.compare",
     "inference.pairs",
     "inference.passport",
     "inference.passport_charts",

@@ -199,6 +199,7 @@ def test_any_model_against_any_other_and_the_address_keeps_it(app: AppProcess, w
     model.select_option("10")
     _until(page, lambda: "first, step 10" in page.locator(".ab-stage").first.inner_text())
     page.get_by_role("button", name="Show video 2").click()
+    assert page.evaluate("document.activeElement.textContent") == "2"
     assert "&a=10" in page.url and "sample=row_001" in page.url
     page.reload()
     _until(page, lambda: "first, step 10" in page.locator(".ab-stage").first.inner_text())

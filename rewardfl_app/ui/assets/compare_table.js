@@ -46,9 +46,20 @@ class PairTable {
   }
 
   show(data, chosen) {
+    const known = this.data === data;
     this.data = data;
     this.chosen = chosen;
-    this.draw();
+    if (known) this.mark();
+    else this.draw();
+  }
+
+  /* Only which row is shown has changed: the rows stay, and with them the focus. */
+  mark() {
+    for (const row of this.table.tBodies[0].rows) {
+      const on = row.dataset.name === this.chosen;
+      row.classList.toggle("on", on);
+      row.querySelector(".rowpick").setAttribute("aria-pressed", String(on));
+    }
   }
 
   /* The pairs in the order shown. */
@@ -65,11 +76,11 @@ class PairTable {
   }
 
   draw() {
-    const {el, fill, fixed} = RFL, {data} = this;
+    const {el, fill, fixed} = RFL, {data} = this, held = this.table.contains(document.activeElement) ? document.activeElement.dataset : {};
     const measures = MEASURES.filter(([name]) => data.mean[name] && (this.every || MAIN.includes(name)));
     const head = (key, text, help, kind = "") => {
       const on = this.sort.key === key;
-      const act = () => { this.sort = {key, down: on ? !this.sort.down : key !== "place" && key !== "name"}; this.draw(); this.table.querySelector("[data-sort='" + key + "']").focus(); };
+      const act = () => { this.sort = {key, down: on ? !this.sort.down : key !== "place" && key !== "name"}; this.draw(); };
       return el("th" + kind, {scope: "col", "aria-sort": on ? (this.sort.down ? "descending" : "ascending") : "none"},
         el("button.cp-sort", {type: "button", "data-sort": key, title: help, onclick: act}, text, el("span", {"aria-hidden": "true"}, on ? (this.sort.down ? " ↓" : " ↑") : " ↕")));
     };
@@ -79,8 +90,8 @@ class PairTable {
       el("small", {}, fixed(sample.a[m[0]], m[3]) + " → " + fixed(sample.b[m[0]], m[3])));
     fill(this.table.tBodies[0], this.rows().map(({sample, place}) => {
       const on = sample.name === this.chosen;
-      return el("tr", {class: on ? "on" : "", onclick: () => this.onpick(sample.name)},
-        el("td", {}, el("button.rowpick", {type: "button", "aria-pressed": String(on), "aria-label": "Show video " + (place + 1)}, String(place + 1))),
+      return el("tr", {class: on ? "on" : "", "data-name": sample.name, onclick: () => this.onpick(sample.name)},
+        el("td", {}, el("button.rowpick", {type: "button", "data-pick": sample.name, "aria-pressed": String(on), "aria-label": "Show video " + (place + 1)}, String(place + 1))),
         el("td.what", {}, el("div", {}, sample.picture ? el("img", {src: sample.picture, alt: "", width: 40, height: 40}) : null,
           el("span", {title: sample.prompt}, sample.prompt || sample.name))), measures.map(m => cell(m, sample)));
     }));
@@ -90,6 +101,8 @@ class PairTable {
         el("small.cp-interval", {}, c.low === null ? "one video: no interval" : RFL.signed(c.low, m[3]) + " to " + RFL.signed(c.high, m[3])),
         el("small", {}, fixed(c.before, m[3]) + " → " + fixed(c.after, m[3])));
     })));
+    const again = held.sort ? "[data-sort='" + held.sort + "']" : held.pick ? "[data-pick='" + CSS.escape(held.pick) + "']" : null;
+    if (again) this.table.querySelector(again)?.focus({preventScroll: true});
     this.count.textContent = data.num_pairs + (data.num_pairs === 1 ? " pair" : " pairs");
     this.apart.hidden = !data.apart.length;
     this.apart.firstChild.textContent = data.apart.length + (data.apart.length === 1 ? " video cannot be compared" : " videos cannot be compared");
