@@ -55,7 +55,7 @@ def describe(
     known = {index: finding for index, finding in found.items() if finding is not None}
     wrong = defaultdict(list)
     for problem in [*problems, *(problem for finding in known.values() for problem in finding.problems)]:
-        wrong[problem.row].append(problem.message)
+        wrong[problem.row].append(_sentence(problem.message))
     if len(rows) <= PROBED_AT_ONCE:
         for row in rows:
             if row.index not in known and (unreadable := _probed(row.video)["problems"]):
@@ -148,6 +148,11 @@ def _row(index: int, row: Any | None, finding: Any | None, problems: list[str]) 
             "num_seen": None if told.face_rate is None else round(told.face_rate * (told.num_looked or 0)),
         }
     return shown
+
+
+def _sentence(message: str) -> str:
+    """A problem that elsewhere follows the number of its row, by itself; a path stays as it is."""
+    return message[:1].upper() + message[1:] if message.startswith(("the ", "it ")) else message
 
 
 def _shape(width: int | None, height: int | None, num_frames: int | None, fps: float | None) -> dict[str, Any]:

@@ -80,7 +80,7 @@ function paintFull(answer) {
   empty.querySelector("h2").textContent = view.only ? "No problem is known" : "No clips yet";
   empty.querySelector("p").textContent = !view.only ? "Go back to the settings and give the metadata.csv of your clips." : rest ? count(rest, "clip was", "clips were") + " not looked at yet: find the faces to be sure." : "Every clip can be trained on.";
   fill($(".ds-table tbody"), answer.rows.map(row => el("tr", {class: row.problems.length ? "wrong" : ""},
-    el("th", {scope: "row"}, row.row),
+    el("th.ds-row", {scope: "row"}, row.row),
     el("td", {}, el("div.frame", {}, row.picture ? el("img", {src: row.picture, alt: "First frame of row " + row.row, loading: "lazy"}) : el("span.muted", {}, "no picture"), faceBoxes(row, false))),
     el("td.ds-text", {}, row.prompt || (row.file ? el("span.muted", {}, "no prompt") : null), el("span.ds-small", {}, row.file), row.problems.map(text => el("p.f-error", {}, text))),
     el("td", {}, row.size || "–", el("span.ds-small", {}, [row.num_frames === null ? null : row.num_frames + " frames", row.fps === null ? null : row.fps + " fps"].filter(Boolean).join(" · "))),
