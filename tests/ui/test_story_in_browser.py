@@ -12,6 +12,7 @@ import pytest
 from app_process import AppProcess
 
 from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.metrics import read_all
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.supervisor import supervisor
@@ -90,6 +91,37 @@ def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, ru
     _state(page, "completed")
     assert _steps(first) == list(range(1, 9))
     _until(page, lambda: "Step 8 of 8" in page.locator(".hd").inner_text())
+
+    # Two numbers are changed: the learning rate, and K from four gradient steps to two.
+    page.get_by_role("button", name="Fork with other settings").click()
+    page.get_by_role("tab", name="Train", selected=True).wait_for()
+    page.get_by_text("Fork of run 1").first.wait_for()
+    _fill(page, {"train.learning_rate": "0.001", "sampling.mid_timestep": "6"})
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("tab", name="Monitor", selected=True).wait_for()
+    _until(page, lambda: len(list_runs(runs_dir)) == 2)
+    second = list_runs(runs_dir)[0]
+    page.wait_for_function("run => document.querySelector('.hd-runs').value === run", arg=second.id)
+    _state(page, "completed")
+    assert _steps(second) == list(range(1, 9))
+    assert read_json(second.run_info)["parent"] == first.id
+
+    # Both curves over each other, and exactly what differs.
+    page.get_by_role("tab", name="Runs", exact=True).click()
+    for run in (first, second):
+        page.locator(f'[data-run="{run.id}"]').get_by_role("checkbox").check()
+    rows = page.locator(".rn-difference tr[data-field]")
+    _until(page, lambda: rows.count() == 2)
+    assert {rows.nth(i).get_attribute("data-field") for i in range(2)} == {
+        "train.learning_rate",
+        "sampling.mid_timestep",
+    }
+    texts = " ".join(rows.all_inner_texts())
+    assert all(value in texts for value in ("0.0005", "0.001", "4", "6"))
+    lines = page.locator(".rn-charts [data-chart='eval/reward'] .ch-series")
+    _until(page, lambda: {line.get_attribute("data-series") for line in lines.all()} == {first.id, second.id})
+    drawn = [line.locator("path.ch-line").last.get_attribute("d") for line in lines.all()]
+    assert all(path and path.count("L") >= 1 for path in drawn) and len(set(drawn)) == len(drawn)
 
 
 def _tab_to(page: Any, name: str, most: int = 400) -> None:
