@@ -97,6 +97,7 @@ def test_a_new_point_appears_and_zoom_and_refresh_survive(app: AppProcess, watch
     assert "Step 3 of 60" in page.locator(".hd").inner_text()
 
     plot = page.locator("[data-chart=loss] .ch-plot")
+    plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 40)
     page.mouse.down()
@@ -145,7 +146,7 @@ def test_stop_says_what_will_happen_and_shows_the_receipt(app: AppProcess, watch
     run.finish("stopped", "Stopped as asked after step 5.")
     page.get_by_text("Saved the checkpoint of step 5 and stopped.").wait_for()
     page.locator(".hd-state[data-state=stopped]").wait_for()
-    assert page.get_by_role("button", name="Resume").is_visible()
+    assert page.get_by_role("button", name="Resume", exact=True).is_visible()
 
 
 def test_a_failure_shows_cause_and_next_step(app: AppProcess, watched: Any, runs_dir: Path) -> None:
