@@ -116,6 +116,8 @@ def state(runs_dir: Path) -> WorkerState:
         return WorkerState("off")
     told = read_json(folder.worker) or {}
     word = str(told.get("state") or "starting")
+    if word == "ended":  # it is on its way out, and holds nothing any more
+        return WorkerState("off")
     return WorkerState(word if word in ("loading", "ready", "working") else "starting", str(told.get("model") or ""))
 
 
@@ -136,7 +138,7 @@ def advance(runs_dir: Path) -> None:
     Any process may call it, as often as it likes. Raises OSError.
     """
     folder = PreviewFolder.of(runs_dir)
-    if not any(not preview.is_finished for preview in _raw(folder)):
+    if _is_alive(folder) or not any(not preview.is_finished for preview in _raw(folder)):
         return
     with _locked(folder):
         if _is_alive(folder):

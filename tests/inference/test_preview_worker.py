@@ -184,6 +184,22 @@ def test_the_prompt_is_encoded_once(ask: Ask, folder: PreviewFolder, monkeypatch
     assert encoded == [["a man"]]
 
 
+def test_on_a_gpu_what_encodes_makes_room_and_the_same_prompt_needs_it_no_more(run: RunFolder) -> None:
+    model = PreviewModel(CPU)
+    loaded = model.load(files.load(run.config))
+    model._device = torch.device("cuda")  # only what it decides by is another
+    first = torch.zeros(3, 32, 32)
+    model.text("a man")
+    model.condition("digest", first, 9)
+    model.make_room()
+    assert loaded.resident == {"vae"}
+    model.text("a man")
+    model.condition("digest", first, 9)
+    assert loaded.resident == {"vae"}
+    model.text("a woman")
+    assert "text_encoder" in loaded.resident
+
+
 def test_a_run_with_another_rank_or_all_weights_takes_its_turn(
     ask: Ask, family: Path, run: RunFolder, folder: PreviewFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ const results = new Map();  // by id, as load_results gives them
 const PATIENCE = 5000;  // ms until something that was asked for must be known
 let chosen = null, chosenAt = Date.now(), asking = "", awake = false, painted = "";
 
-const form = new PreviewForm(element, server, id => { pick(id); RFL.send("preview", {id}); });
+const form = new PreviewForm(element, server, pick);
 const history = new PreviewHistory($(".pg-history"), id => { pick(id); $(".pg-view").scrollIntoView({block: "nearest", behavior: "smooth"}); }, end);
 const player = new RFL.AbPlayer($(".pg-player"), {label: "Base and trained", keys: $(".pg-view")});
 
