@@ -14,6 +14,7 @@ from rewardfl_app.runs.folder import RunError
 from rewardfl_app.supervisor import comparison_jobs
 from rewardfl_app.supervisor.comparison_jobs import ComparisonJob
 from rewardfl_app.ui import ballot, comparison
+from rewardfl_app.ui.component import component
 from rewardfl_app.ui.media import served_file
 from rewardfl_app.ui.run_view import RunView
 from rewardfl_app.ui.theme import asset
@@ -101,11 +102,9 @@ def build(runs_dir: Path) -> gr.HTML:
         return look_at_job(runs_dir, request)
 
     parts = ("compare_table.js", "compare_vote.js", "compare_films.js", "compare.js")
-    return gr.HTML(
-        value={"run": None, "steps": [], "version": 0, "runs": [], "loading": True},
-        html_template=asset("compare.html"),
-        js_on_load="\n".join(asset(name) for name in parts),
-        apply_default_css=False,
-        elem_id="compare",
-        server_functions=[load_pairs, vote, start, look],
+    return component(
+        "compare",
+        {"run": None, "steps": [], "version": 0, "runs": [], "loading": True},
+        "\n".join(asset(name) for name in parts),
+        [load_pairs, vote, start, look],
     )

@@ -19,6 +19,7 @@ from rewardfl_app.supervisor import face_jobs
 from rewardfl_app.supervisor.face_jobs import FaceJob
 from rewardfl_app.ui import face_scoring
 from rewardfl_app.ui.charts import number
+from rewardfl_app.ui.component import component
 from rewardfl_app.ui.face_summary import summary
 from rewardfl_app.ui.media import PICTURE_SUFFIXES, served_file, thumbnail
 from rewardfl_app.ui.run_view import RunView
@@ -206,13 +207,11 @@ def build(runs_dir: Path) -> gr.HTML:
             face_jobs.delete(job)
         return {}
 
-    return gr.HTML(
-        value={"run": None, "steps": [], "jobs": [], "version": 0, "loading": True},
-        html_template=asset("faces.html"),
-        js_on_load=_script(),
-        apply_default_css=False,
-        elem_id="faces",
-        server_functions=[
+    return component(
+        "faces",
+        {"run": None, "steps": [], "jobs": [], "version": 0, "loading": True},
+        _script(),
+        [
             load_clips,
             load_job,
             load_examples,

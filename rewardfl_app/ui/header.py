@@ -13,8 +13,8 @@ from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.status import FINAL_STATES
 from rewardfl_app.supervisor.supervisor import state
 from rewardfl_app.ui.charts import number
+from rewardfl_app.ui.component import component
 from rewardfl_app.ui.run_view import RunView
-from rewardfl_app.ui.theme import asset
 
 NUM_RUNS = 200
 STATE_WORDS = {
@@ -149,10 +149,7 @@ def _active(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def build() -> gr.HTML:
     """The header component; events: choose {run}, stop {run, now}."""
-    return gr.HTML(
-        value={"runs": [], "run": None, "loading": True},
-        html_template=asset("header.html"),
-        js_on_load=asset("header.js"),
-        apply_default_css=False,
-        elem_id="header",
+    return component(
+        "header",
+        {"runs": [], "run": None, "loading": True},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.samples import step_folder
 from rewardfl_app.supervisor import supervisor
 from rewardfl_app.ui import charts, curve_store, run_settings
+from rewardfl_app.ui.component import component
 from rewardfl_app.ui.headline import Measure
 from rewardfl_app.ui.run_view import RunView, newest_events
-from rewardfl_app.ui.theme import asset
 
 # Receipts older than these are history, shown in the event list only.
 NUM_RECEIPTS = 3
@@ -196,13 +196,13 @@ def build(runs_dir: Path) -> MonitorParts:
         run, changes = run_of(runs_dir, request.get("run")), request.get("changes")
         return run_settings.resume(run, changes if isinstance(changes, dict) else {}) if run else None
 
-    top = _part("monitor_top", {"run": None, "loading": True}, [load_settings, set_live, resume_with])
+    top = component("monitor_top", {"run": None, "loading": True}, functions=[load_settings, set_live, resume_with])
     with gr.Row(elem_classes="monitor-grid", equal_height=False):
         with gr.Column(scale=5, min_width=420):
-            drawn = _part("monitor_charts", charts_payload(None), [load_curves])
+            drawn = component("monitor_charts", charts_payload(None), functions=[load_curves])
         with gr.Column(scale=3, min_width=300):
-            sample = _part("monitor_sample", {"run": None, "names": []})
-            activity = _part("monitor_activity", {"run": None, "events": [], "log": ""})
+            sample = component("monitor_sample", {"run": None, "names": []})
+            activity = component("monitor_activity", {"run": None, "events": [], "log": ""})
     # Filled by monitor_charts.js, which makes all charts: they share zoom and crosshair.
     gr.HTML(
         value="",
@@ -212,14 +212,3 @@ def build(runs_dir: Path) -> MonitorParts:
         elem_id="monitor-more",
     )
     return MonitorParts(top, drawn, sample, activity)
-
-
-def _part(name: str, value: dict[str, Any], functions: list[Callable[..., Any]] | None = None) -> gr.HTML:
-    return gr.HTML(
-        value=value,
-        html_template=asset(f"{name}.html"),
-        js_on_load=asset(f"{name}.js"),
-        apply_default_css=False,
-        elem_id=name.replace("_", "-"),
-        server_functions=functions,
-    )

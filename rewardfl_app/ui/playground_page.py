@@ -18,6 +18,7 @@ from rewardfl_app.runs.status import FINAL_STATES
 from rewardfl_app.supervisor import preview as worker
 from rewardfl_app.supervisor.preview import IDLE_MINUTES, PreviewList
 from rewardfl_app.ui import preview_form, preview_pictures
+from rewardfl_app.ui.component import component
 from rewardfl_app.ui.media import PICTURE_SUFFIXES, served_file, thumbnail
 from rewardfl_app.ui.preview_pictures import PictureError
 from rewardfl_app.ui.theme import asset
@@ -176,13 +177,11 @@ def build(runs_dir: Path) -> gr.HTML:
         worker.give_back(runs_dir)
         return {}
 
-    return gr.HTML(
-        value={"worker": {"state": "off", "model": ""}, "going_on": [], "finished": [], "loading": True},
-        html_template=asset("playground.html"),
-        js_on_load=_script(),
-        apply_default_css=False,
-        elem_id="playground",
-        server_functions=[
+    return component(
+        "playground",
+        {"worker": {"state": "off", "model": ""}, "going_on": [], "finished": [], "loading": True},
+        _script(),
+        [
             load_models,
             load_model,
             load_picture,

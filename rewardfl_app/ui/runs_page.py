@@ -11,6 +11,7 @@ import gradio as gr
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.ui import run_actions, run_curves, run_details
+from rewardfl_app.ui.component import component
 from rewardfl_app.ui.difference import difference
 from rewardfl_app.ui.run_table import table
 from rewardfl_app.ui.theme import asset
@@ -67,11 +68,9 @@ def build(runs_dir: Path) -> gr.HTML:
         run, step = one(request), request.get("step")
         return run_actions.make_passport(run, step if isinstance(step, int) else None, runs_dir) if run else GONE
 
-    return gr.HTML(
-        value={"version": "", "live": [], "queue": [], "loading": True},
-        html_template=asset("runs.html"),
-        js_on_load="\n".join(asset(name) for name in SCRIPTS),
-        apply_default_css=False,
-        elem_id="runs",
-        server_functions=[load_rows, load_details, load_difference, load_curves, weigh, act, describe, make_passport],
+    return component(
+        "runs",
+        {"version": "", "live": [], "queue": [], "loading": True},
+        "\n".join(asset(name) for name in SCRIPTS),
+        [load_rows, load_details, load_difference, load_curves, weigh, act, describe, make_passport],
     )

@@ -20,6 +20,7 @@ from rewardfl_app.runs.status import FINAL_STATES
 from rewardfl_app.supervisor import supervisor
 from rewardfl_app.supervisor.freeze import uses_embedded_data
 from rewardfl_app.ui import dataset_check, draft
+from rewardfl_app.ui.component import component
 from rewardfl_app.ui.config_form import form_payload, mapping_of
 from rewardfl_app.ui.dataset_view import embedded_clips
 from rewardfl_app.ui.theme import asset
@@ -73,11 +74,6 @@ def start(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
     return {"run": run.id, "name": name, "queued": queue, "again": run.id in before}
 
 
-def _asked(request: object) -> Mapping[str, Any]:
-    """What a page sent, which may be anything."""
-    return request if isinstance(request, Mapping) else {}
-
-
 def _values(request: Mapping[str, Any]) -> dict[str, object]:
     values = request.get("values")
     return dict(values) if isinstance(values, Mapping) else {}
@@ -97,39 +93,37 @@ def _script(runs_dir: Path) -> str:
 def build_page(runs_dir: Path) -> gr.HTML:
     """The page is one component; it asks the server functions for everything but what a tick tells (`page_payload`)."""
 
-    def review(request: object) -> dict[str, Any]:
-        return draft.review(_values(_asked(request)), str(_asked(request).get("source")), runs_dir)
+    def review(request: dict[str, Any]) -> dict[str, Any]:
+        return draft.review(_values(request), str(request.get("source")), runs_dir)
 
-    def load_source(request: object) -> dict[str, Any]:
-        source = str(_asked(request).get("source"))
+    def load_source(request: dict[str, Any]) -> dict[str, Any]:
+        source = str(request.get("source"))
         try:
             return {"source": source, "values": draft.source_values(source, runs_dir)}
         except draft.SourceError as error:
             return {"error": str(error)}
 
-    def list_sources(request: object) -> list[dict[str, Any]]:
-        return draft.sources(runs_dir, str(_asked(request).get("source")))
+    def list_sources(request: dict[str, Any]) -> list[dict[str, Any]]:
+        return draft.sources(runs_dir, str(request.get("source")))
 
-    def start_run(request: object) -> dict[str, Any]:
-        return start(_asked(request), runs_dir)
+    def start_run(request: dict[str, Any]) -> dict[str, Any]:
+        return start(request, runs_dir)
 
-    def load_clips(request: object) -> dict[str, Any]:
-        return dataset_check.view(_asked(request), runs_dir)
+    def load_clips(request: dict[str, Any]) -> dict[str, Any]:
+        return dataset_check.view(request, runs_dir)
 
-    def find_faces(request: object) -> dict[str, Any]:
-        return dataset_check.start(_asked(request), runs_dir)
+    def find_faces(request: dict[str, Any]) -> dict[str, Any]:
+        return dataset_check.start(request, runs_dir)
 
-    def finding(request: object) -> dict[str, Any]:
-        return {"check": dataset_check.progress(_asked(request), runs_dir)}
+    def finding(request: dict[str, Any]) -> dict[str, Any]:
+        return {"check": dataset_check.progress(request, runs_dir)}
 
-    def stop_finding(request: object) -> dict[str, Any]:
-        return dataset_check.cancel(_asked(request), runs_dir)
+    def stop_finding(request: dict[str, Any]) -> dict[str, Any]:
+        return dataset_check.cancel(request, runs_dir)
 
-    return gr.HTML(
-        value={"newest": None, "active": None, "num_queued": 0, "loading": True},
-        html_template=asset("train.html"),
-        js_on_load=_script(runs_dir),
-        apply_default_css=False,
-        elem_id="train",
-        server_functions=[review, load_source, list_sources, start_run, load_clips, find_faces, finding, stop_finding],
+    return component(
+        "train",
+        {"newest": None, "active": None, "num_queued": 0, "loading": True},
+        _script(runs_dir),
+        [review, load_source, list_sources, start_run, load_clips, find_faces, finding, stop_finding],
     )
