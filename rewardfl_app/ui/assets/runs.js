@@ -32,7 +32,11 @@ function tick() {
   const queue = v.queue.join() !== table.queue.join();
   table.queue = v.queue;
   if (!RFL.isShown(element) || !table.rows.length) { refresh(); return; }
-  for (const row of table.rows) if (!row.finished && drawn.has(row.id)) paintLive(row, drawn.get(row.id));
+  for (const row of table.rows) {
+    if (row.finished || !drawn.has(row.id)) continue;
+    paintLive(row, drawn.get(row.id));
+    if (table.open.has(row.id)) detailsNode(row);
+  }
   if (queue) paintQueue();
   if (v.live.some(run => table.picked.includes(run.id))) paintPicked();
   refresh();

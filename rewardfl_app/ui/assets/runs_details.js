@@ -13,7 +13,7 @@ function detailsNode(row) {
     known = {node: el("tr.rn-more", {"data-more": row.id}, cell), cell, data: null, asked: ""};
     opened.set(row.id, known);
   }
-  const asked = JSON.stringify([row, now(row).state]);
+  const asked = JSON.stringify([row, now(row).state, row.finished ? 0 : Math.floor(Date.now() / 10000)]);  // checkpoints come on the way
   if (known.asked !== asked) { known.asked = asked; loadDetails(row.id, known); }
   return known.node;
 }
@@ -75,7 +75,8 @@ function aboutPart(id, d) {
     said.dataset.tone = answer.ok ? "up" : "down";
     if (answer.ok) { Object.assign(d, values); refresh(true); }
   };
-  const notes = el("textarea", {rows: 3, "data-key": "notes", placeholder: "What you wanted to find out, what you saw", onchange: event => save({notes: event.target.value})});
+  const notes = el("textarea", {rows: 3, "data-key": "notes", placeholder: "What you wanted to find out, what you saw", onchange: event => save({notes: event.target.value}),
+    oninput: event => { clearTimeout(notes.timer); notes.timer = setTimeout(() => save({notes: event.target.value}), 700); }});
   notes.value = d.notes;
   const tags = el("input", {type: "text", "data-key": "tags", value: d.tags.join(", "), placeholder: "separated by commas", autocomplete: "off",
     onchange: event => save({tags: event.target.value.split(",").map(tag => tag.trim()).filter(Boolean)})});
