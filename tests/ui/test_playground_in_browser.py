@@ -54,7 +54,7 @@ def _open(watched: Any, app: AppProcess, address: str = "#playground") -> Any:
     return page
 
 
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def _until(page: Any, condition: Callable[[], bool], seconds: float = 90.0) -> None:
     for _ in range(int(seconds * 10)):
         if condition():
             return
@@ -147,7 +147,7 @@ def test_a_picture_and_a_prompt_become_base_and_tuned(real_run: RunFolder, watch
         # The model is in memory now: another seed needs no new process.
         pid = (read_json(PreviewFolder.of(runs_dir).process) or {})["pid"]
         page.get_by_role("button", name="Another seed").last.click()
-        _until(page, lambda: _shown(page) != found.id, 30)
+        _until(page, lambda: _shown(page) != found.id)
         page.locator(".pg-about").wait_for(timeout=120_000)
         assert (read_json(PreviewFolder.of(runs_dir).process) or {})["pid"] == pid
         page.locator(".pg-free").click()
