@@ -63,7 +63,7 @@ def start_job(runs_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
             if run is None or not isinstance(step, int):
                 return {"error": "That run is no longer there."}
             return {"job": job_row(comparison_jobs.start_videos(run, step), runs_dir)}
-        a, b = request.get("a") or {}, request.get("b") or {}
+        a, b = _sides(request)
         before, after = (comparison.find_run(runs_dir, part.get("run")) for part in (a, b))
         first, second, name = a.get("step"), b.get("step"), request.get("name")
         if before is None or after is None or not isinstance(first, int) or not isinstance(second, int):
@@ -72,6 +72,12 @@ def start_job(runs_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     except RunError as error:
         return {"error": str(error)}
     return {"job": job_row(job, runs_dir)}
+
+
+def _sides(request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """{run, step} of both sides, empty where the page did not say."""
+    a, b = (side if isinstance(side, dict) else {} for side in (request.get("a"), request.get("b")))
+    return a, b
 
 
 def look_at_job(runs_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def build(runs_dir: Path) -> gr.HTML:
     """The page is one component; it asks the server functions for pairs, ballots and films."""
 
     def load_pairs(request: dict[str, Any]) -> dict[str, Any]:
-        return comparison.compare(runs_dir, request.get("a") or {}, request.get("b") or {})
+        return comparison.compare(runs_dir, *_sides(request))
 
     def vote(request: dict[str, Any]) -> dict[str, Any]:
         return ballot.answer(runs_dir, request)
