@@ -183,6 +183,14 @@ def test_wipe_difference_and_loupe(app: AppProcess, watched: Any) -> None:
     page.wait_for_selector(".cp-player .ab-modes [data-mode=loupe][aria-pressed=true]")
 
 
+def test_a_damaged_video_is_named_and_the_other_plays(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    (video,) = runs_dir.glob("*/samples/step_000020/row_000/video.mp4")
+    video.write_bytes(b"not a video")
+    page = watched.open(app.address + "/#compare")
+    page.get_by_text("This video cannot be played").first.wait_for()
+    page.wait_for_function("document.querySelector('.cp-player [data-side=before] video').currentTime > 0.5")
+
+
 def test_any_model_against_any_other_and_the_address_keeps_it(app: AppProcess, watched: Any, runs_dir: Path) -> None:
     other = FakeRun(runs_dir, "second", prompts=("one", "two", "three"))
     other.baseline()

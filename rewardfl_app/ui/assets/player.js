@@ -16,7 +16,7 @@ window.SyncPlayer = window.SyncPlayer || class SyncPlayer {
   }
 
   get frame() {
-    const clock = this.videos[0];
+    const clock = this.videos.find(video => !video.error);
     return clock ? Math.min(this.count - 1, Math.max(0, Math.floor(clock.currentTime * this.fps + 0.01))) : 0;
   }
 
@@ -27,7 +27,7 @@ window.SyncPlayer = window.SyncPlayer || class SyncPlayer {
     this.fps = fps || 8;
     this.count = Math.max(1, count || 1);
     await this.quietly(async () => {
-      await Promise.all(videos.map(video => video.readyState >= 2 ? null : new Promise(done => {
+      await Promise.all(videos.map(video => video.readyState >= 2 || video.error ? null : new Promise(done => {
         video.addEventListener("loadeddata", done, {once: true});
         video.addEventListener("error", done, {once: true});
       })));
@@ -68,7 +68,7 @@ window.SyncPlayer = window.SyncPlayer || class SyncPlayer {
   }
 
   async seekTime(time) {
-    await Promise.all(this.videos.map(video => new Promise(done => {
+    await Promise.all(this.videos.filter(video => !video.error).map(video => new Promise(done => {
       const timer = setTimeout(done, 400);
       video.addEventListener("seeked", () => { clearTimeout(timer); done(); }, {once: true});
       video.currentTime = Math.min(time, Math.max(0, (video.duration || time) - 0.001));
