@@ -94,10 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     gradio_start.load()
     from rewardfl_app.ui import theme
-    from rewardfl_app.ui.app import build_app, prepare_embedded_clips
+    from rewardfl_app.ui.app import build_app, prepare
     from rewardfl_app.ui.uploads import LARGEST_MB
 
-    prepare_embedded_clips(runs_dir)
+    prepare(runs_dir)
     app = build_app(runs_dir)
     app.launch(
         server_name=options.host,

@@ -10,7 +10,16 @@ from typing import Any
 import gradio as gr
 
 from rewardfl_app.runs.control import Kind
-from rewardfl_app.ui import compare_page, faces_page, header, monitor_page, playground_page, runs_page, train_page
+from rewardfl_app.ui import (
+    compare_page,
+    faces_page,
+    header,
+    monitor_page,
+    playground_page,
+    run_table,
+    runs_page,
+    train_page,
+)
 from rewardfl_app.ui.dataset_view import embedded_clips
 from rewardfl_app.ui.session import PARTS, Session
 
@@ -102,15 +111,16 @@ def _wanted(seen: dict[str, Any] | None) -> str | None:
     return run if isinstance(run, str) else None
 
 
-def prepare_embedded_clips(runs_dir: Path) -> threading.Thread:
-    """Render the embedded clips in the background, so that their pictures are there when the page asks for them."""
+def prepare(runs_dir: Path) -> threading.Thread:
+    """Read the runs and render the embedded clips in the background, so that they are there when the page asks."""
 
-    def prepare() -> None:
+    def work() -> None:
         try:
+            run_table.table(runs_dir.absolute()).look()
             embedded_clips(runs_dir.absolute())
         except OSError as error:  # the page says so too, where the clips are shown
-            log.warning("the embedded clips were not rendered: %s", error)
+            log.warning("the runs folder was not prepared: %s", error)
 
-    thread = threading.Thread(target=prepare, name="embedded-clips", daemon=True)
+    thread = threading.Thread(target=work, name="prepare", daemon=True)
     thread.start()
     return thread
