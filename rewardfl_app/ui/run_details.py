@@ -44,7 +44,7 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
         "from_parent": difference([parent, run])["rows"] if parent else [],
         "changes": [change.sentence for change in run_changes.read(run)],
         "bytes": archive.num_bytes(run),
-        "num_samples": sum(len(group) for group in samples.values()),
+        "can_compare": any(step > 0 for step in samples),
         "checkpoints": [
             _checkpoint(saved, chosen, saved.step in samples, runs_dir) for saved in reversed(list_checkpoints(run))
         ],

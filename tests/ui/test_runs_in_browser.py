@@ -137,6 +137,16 @@ def test_sort_and_filter_and_what_was_chosen_survives_a_refresh(app: AppProcess,
     assert len(_names(page)) == 3
 
 
+def test_the_log_of_a_failed_run_is_one_click_away(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    failed = FakeRun(runs_dir, "broken")
+    failed.folder.log.write_text("the line that says why\n")
+    failed.finish("failed", "The GPU ran out of memory.", "Lower the resolution.", 1)
+    page = _open(watched, app, f"?open={failed.folder.id}")
+    page.get_by_text("Lower the resolution.").wait_for()
+    page.get_by_role("button", name="Open the log").click()
+    page.get_by_text("the line that says why").wait_for()
+
+
 def test_name_notes_and_tags_are_edited_in_place(app: AppProcess, watched: Any, runs_dir: Path) -> None:
     run = _completed(runs_dir, "old name")
     page = _open(watched, app)

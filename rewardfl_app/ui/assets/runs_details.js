@@ -30,17 +30,16 @@ function paintDetails(id, known) {
   const d = known.data, row = rowOf(id) || {archived: false};
   const focus = known.node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   const button = (label, run, kind = "") => el("button.btn.small", {type: "button", "data-key": label, class: kind, onclick: run}, label);
-  const videos = d.num_samples > 0;
   fill(known.cell, el("div.rn-details", {},
     el("div.rn-acts", {},
       button("Look at", () => RFL.go("monitor", {run: id})),
-      videos ? button("Compare videos", () => RFL.go("compare", {run: id})) : null,
+      d.can_compare ? button("Compare videos", () => RFL.go("compare", {run: id})) : null,
       d.has_settings ? button("Change and rerun", () => fork(id)) : null,
       d.can_resume ? button("Resume", () => act(id, "resume"), "primary") : null,
       d.has_settings ? passportButton(id) : null,
       button(row.archived ? "Take out of the archive" : "Archive", () => act(id, row.archived ? "unarchive" : "archive")),
       d.finished || d.state === "queued" ? button("Delete…", () => confirmDelete([id]), "danger") : null),
-    d.exit && d.exit.cause !== "completed" ? el("div.notice", {class: d.state === "stopped" ? "" : "bad"}, el("div", {}, el("p", {}, d.exit.sentence), d.exit.next_step ? el("p.next", {}, d.exit.next_step) : null)) : null,
+    d.exit && d.exit.cause !== "completed" ? el("div.notice", {class: d.state === "stopped" ? "" : "bad"}, el("div", {}, el("p", {}, d.exit.sentence), d.exit.next_step ? el("p.next", {}, d.exit.next_step) : null), button("Open the log", () => { RFL.go("monitor", {run: id}); RFL.send("log", {}); })) : null,
     el("div.rn-columns", {}, aboutPart(id, d), checkpointsPart(d))));
   if (focus) known.node.querySelector('[data-key="' + CSS.escape(focus) + '"]')?.focus();
 }
