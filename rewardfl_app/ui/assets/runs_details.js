@@ -39,7 +39,7 @@ function paintDetails(id, known) {
       d.has_settings ? passportButton(id) : null,
       button(row.archived ? "Take out of the archive" : "Archive", () => act(id, row.archived ? "unarchive" : "archive")),
       d.finished || d.state === "queued" ? button("Delete…", () => confirmDelete([id]), "danger") : null),
-    d.exit && d.exit.cause !== "completed" ? el("div.notice", {class: d.state === "stopped" ? "" : "bad"}, el("div", {}, el("p", {}, d.exit.sentence), d.exit.next_step ? el("p.next", {}, d.exit.next_step) : null), button("Open the log", () => { RFL.go("monitor", {run: id}); RFL.send("log", {}); })) : null,
+    d.exit && d.exit.cause !== "completed" ? el("div.notice", {class: d.state === "stopped" ? "" : "bad"}, el("div", {}, el("p", {}, d.exit.sentence), d.exit.next_step ? el("p.next", {}, d.exit.next_step) : null), button("Open the log", () => { RFL.go("monitor", {run: id}); openLog(id); })) : null,
     el("div.rn-columns", {}, aboutPart(id, d), checkpointsPart(d))));
   if (focus) known.node.querySelector('[data-key="' + CSS.escape(focus) + '"]')?.focus();
 }
@@ -47,6 +47,13 @@ function paintDetails(id, known) {
 function fork(id) {
   RFL.send("fork", {source: "run:" + id});
   RFL.go("train");
+}
+
+/* The log is opened once the Monitor page shows this run: one that is being changed closes it. */
+function openLog(id, tries = 100) {
+  const path = document.querySelector("#monitor-activity .path span");
+  if (path && path.textContent.includes(id) && RFL.isShown(path.closest(".ma-log"))) RFL.send("log", {});
+  else if (tries > 0) setTimeout(() => openLog(id, tries - 1), 100);
 }
 
 /* The passport is written when it is asked for, then downloaded; the link stays. */
