@@ -2,7 +2,7 @@
 
     python fake_checker.py done|wait|crash|refuse --request FILE
 
-`wait` stops after two rows until a file `go` is in the folder of the request.
+`wait` stops after two rows until a file `go` is in the folder of the request, WAIT_SECONDS at most.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from rewardfl_app.data import manifest  # noqa: E402 - found through the line above
 from rewardfl_app.data.findings import Findings, RowReport  # noqa: E402
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic  # noqa: E402
+
+WAIT_SECONDS = 120.0  # a test that fails leaves nothing behind for long
 
 
 def main(behaviour: str, request_path: Path) -> int:
@@ -36,7 +38,8 @@ def main(behaviour: str, request_path: Path) -> int:
             report = RowReport(row.index, str(row.video), 64, 64, 8.0, 17, 30.0, 0.9, 1, 1.0, 9, [[0.2, 0.2, 0.7, 0.8]])
             findings.keep(row, report, [])
         write_json_atomic(out / "status.json", _status("scoring", done, len(rows)))
-        while behaviour == "wait" and done == 2 and not (out / "go").exists():
+        end = time.monotonic() + WAIT_SECONDS
+        while behaviour == "wait" and done == 2 and not (out / "go").exists() and time.monotonic() < end:
             time.sleep(0.02)
     write_json_atomic(out / "status.json", _status("done", len(rows), len(rows)))
     return 0

@@ -250,7 +250,8 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
     def done() -> bool:
         for request in (runs_dir / data_checks.FOLDER).glob("*/request.json"):
             (request.parent / "go").touch()
-        return page.get_by_text("29 with a face in the first frame").is_visible()
+        found = page.get_by_text("29 with a face in the first frame").is_visible()
+        return found and not page.locator(".ds-progress").is_visible()
 
     _until(page, done)
     box = page.locator(".frame").first.evaluate(
