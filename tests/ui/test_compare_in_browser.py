@@ -6,13 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from app_process import AppProcess
 from page_run import FPS, FakeRun
+from waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -74,14 +75,6 @@ def app(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppProcess]
         yield process
 
 
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    assert condition()
-
-
 def _ready(page: Any) -> None:
     ready = (
         "[...document.querySelectorAll('#compare .cp-player video[src]')].filter(v => v.readyState >= 2).length >= 2"
@@ -115,13 +108,13 @@ def test_keys_and_controls_of_the_player(app: AppProcess, watched: Any) -> None:
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    _until(page, lambda: counter.inner_text() == "frame 3 / 17")
+    until(page, lambda: counter.inner_text() == "frame 3 / 17")
     player.get_by_role("slider", name="Frame").focus()
     page.keyboard.press("End")
-    _until(page, lambda: counter.inner_text() == "frame 17 / 17")
+    until(page, lambda: counter.inner_text() == "frame 17 / 17")
     plot = player.locator(".ab-plot").bounding_box()
     page.mouse.click(plot["x"] + plot["width"] * 0.5, plot["y"] + 40)
-    _until(page, lambda: counter.inner_text() in ("frame 9 / 17", "frame 10 / 17"))
+    until(page, lambda: counter.inner_text() in ("frame 9 / 17", "frame 10 / 17"))
 
     player.locator(".ab-stage").focus()
     assert page.evaluate(LEFT) == "before"
@@ -139,7 +132,7 @@ def test_keys_and_controls_of_the_player(app: AppProcess, watched: Any) -> None:
     assert "flicker" in dialog.inner_text()
     page.keyboard.press("Escape")
     page.keyboard.press("n")
-    _until(page, lambda: page.locator(".cp-prompt").first.inner_text() == "two")
+    until(page, lambda: page.locator(".cp-prompt").first.inner_text() == "two")
 
 
 def test_wipe_difference_and_loupe(app: AppProcess, watched: Any) -> None:
@@ -165,7 +158,7 @@ def test_wipe_difference_and_loupe(app: AppProcess, watched: Any) -> None:
     page.get_by_role("button", name="Difference").click()
     page.get_by_role("slider", name="Gain").fill("8")
     mixed = page.locator(".cp-player .ab-diff canvas")
-    _until(page, lambda: "% of white" in page.locator(".cp-player .ab-diff figcaption").inner_text())
+    until(page, lambda: "% of white" in page.locator(".cp-player .ab-diff figcaption").inner_text())
     assert mixed.evaluate("c => c.style.filter") == "brightness(8)"
     assert mixed.evaluate(BRIGHTEST) > 0
 
@@ -201,36 +194,36 @@ def test_any_model_against_any_other_and_the_address_keeps_it(app: AppProcess, w
     alone.finish()
     page = watched.open(app.address + "/#compare?run=" + other.folder.id)
     model, run = page.get_by_role("combobox", name="Model of A"), page.get_by_role("combobox", name="Run of A")
-    _until(page, lambda: model.input_value() == "0")
+    until(page, lambda: model.input_value() == "0")
     run.select_option(label="first")
-    _until(page, lambda: model.input_value() == "20")
+    until(page, lambda: model.input_value() == "20")
     model.select_option("10")
-    _until(page, lambda: "first, step 10" in page.locator(".ab-stage").first.inner_text())
+    until(page, lambda: "first, step 10" in page.locator(".ab-stage").first.inner_text())
     page.get_by_role("button", name="Show video 2").click()
     assert page.evaluate("document.activeElement.textContent") == "2"
     assert "&a=10" in page.url and "sample=row_001" in page.url
     page.reload()
-    _until(page, lambda: "first, step 10" in page.locator(".ab-stage").first.inner_text())
+    until(page, lambda: "first, step 10" in page.locator(".ab-stage").first.inner_text())
     assert page.locator(".cp-prompt").first.inner_text() == "two"
     page.get_by_role("button", name="Swap A and B").click()
-    _until(page, lambda: "first" in page.locator(".hd-runs option:checked").inner_text())
-    _until(page, lambda: run.input_value() == other.folder.id and model.input_value() == "30")
+    until(page, lambda: "first" in page.locator(".hd-runs option:checked").inner_text())
+    until(page, lambda: run.input_value() == other.folder.id and model.input_value() == "30")
     page.go_back()
-    _until(page, lambda: model.input_value() == "10")
+    until(page, lambda: model.input_value() == "10")
     run.select_option(label="other words")
     page.get_by_role("heading", name="These two cannot be compared").wait_for()
     assert "prompts differ" in page.locator(".cp-why").inner_text()
     run.select_option(label="first")
     model.select_option("15")
     page.get_by_role("button", name="Render its videos").click()
-    _until(page, lambda: "first, step 15" in page.locator(".ab-stage").first.inner_text())
+    until(page, lambda: "first, step 15" in page.locator(".ab-stage").first.inner_text())
 
 
 def test_the_table_sorts_and_shows_intervals(app: AppProcess, watched: Any) -> None:
     page = watched.open(app.address + "/#compare")
     table = page.locator(".cp-all")
     prompts = table.locator("tbody .what span")
-    _until(page, lambda: prompts.all_inner_texts() == ["one", "two", "three"])
+    until(page, lambda: prompts.all_inner_texts() == ["one", "two", "three"])
     table.locator("[data-sort=name]").click()
     assert prompts.all_inner_texts() == ["one", "three", "two"]
     assert table.locator("th[aria-sort=ascending]").count() == 1
@@ -245,7 +238,7 @@ def test_six_pairs_are_voted_on_and_the_rate_is_shown(app: AppProcess, watched: 
     page = watched.open(app.address + "/#compare")
     page.get_by_role("button", name="Blind vote").click()
     progress = page.locator(".cp-vote-progress")
-    _until(page, lambda: "0 votes" in progress.inner_text())
+    until(page, lambda: "0 votes" in progress.inner_text())
     shown = page.locator(".cp-vote").inner_html()
     assert "baseline" not in shown and "step_0000" not in shown
     for number, act in enumerate(("ArrowLeft", "ArrowRight", None, "ArrowDown", None, "ArrowRight"), start=1):
@@ -255,14 +248,14 @@ def test_six_pairs_are_voted_on_and_the_rate_is_shown(app: AppProcess, watched: 
             page.locator(".cp-ballot").focus()
             page.keyboard.press(act)
         word = "1 vote kept" if number == 1 else f"{number} votes kept"
-        _until(page, lambda word=word: word in progress.inner_text())
+        until(page, lambda word=word: word in progress.inner_text())
     result = page.locator(".cp-result")
     assert "95% interval" in result.inner_text() and "%" in result.locator(".cp-rate-value").inner_text()
     assert result.locator(".cp-tally dd").all_inner_texts()[2] == "1"
     page.reload()
-    _until(page, lambda: "6 votes kept" in progress.inner_text())
+    until(page, lambda: "6 votes kept" in progress.inner_text())
     page.get_by_role("button", name="Take the last vote back").click()
-    _until(page, lambda: "5 votes kept" in progress.inner_text())
+    until(page, lambda: "5 votes kept" in progress.inner_text())
     page.get_by_role("button", name="Back to the comparison").click()
     page.locator(".cp-player .ab-stage").wait_for()
 

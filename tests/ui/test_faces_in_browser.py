@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import yaml
 from app_process import AppProcess
 from page_run import FPS, NUM_FRAMES, FakeRun
+from waiting import until
 
 from rewardfl_app.config import files
 from rewardfl_app.pocket import paths
@@ -30,14 +31,6 @@ DIP = 12
 
 
 @pytest.fixture
-def runs_dir(tmp_path: Path) -> Path:
-    """An empty runs folder."""
-    path = tmp_path / "runs"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Puts a stand-in in the place of the scoring child of the app that is started next."""
     return lambda behaviour: monkeypatch.setenv(
@@ -45,26 +38,11 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     )
 
 
-@pytest.fixture
-def app(runs_dir: Path) -> Iterator[AppProcess]:
-    """The app over the runs folder."""
-    with AppProcess(runs_dir) as process:
-        yield process
-
-
 def _open(watched: Any, app: AppProcess) -> Any:
     page = watched.open(app.address)
     page.get_by_role("tab", name="Faces").click()
     page.locator(".fc").wait_for()
     return page
-
-
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    assert condition()
 
 
 def _run_with_a_dip(runs_dir: Path, prompt: str = "one") -> FakeRun:
@@ -91,16 +69,16 @@ def _seen(page: Any) -> int:
 
 
 def _at(page: Any, frame: int) -> None:
-    _until(page, lambda: _frame(page) == f"frame {frame + 1} / {NUM_FRAMES}" and _seen(page) == frame)
+    until(page, lambda: _frame(page) == f"frame {frame + 1} / {NUM_FRAMES}" and _seen(page) == frame)
 
 
 def test_a_dip_and_a_card_lead_the_player_to_their_frame(app: AppProcess, watched: Any, runs_dir: Path) -> None:
     _run_with_a_dip(runs_dir)
     page = _open(watched, app)
     sentence = page.locator(".fc-sentence")
-    _until(page, lambda: "2 frames without a face; worst at frame 13 (0.11)" in sentence.inner_text())
+    until(page, lambda: "2 frames without a face; worst at frame 13 (0.11)" in sentence.inner_text())
     page.locator(".fc-curve path").first.wait_for()
-    _until(page, lambda: page.evaluate("document.querySelector('.fc-video').currentTime > 0"))
+    until(page, lambda: page.evaluate("document.querySelector('.fc-video').currentTime > 0"))
 
     box = page.locator(".fc-curve").bounding_box()
     left, right = 38, 10  # as the curve is drawn
@@ -138,18 +116,18 @@ def test_the_slider_goes_over_the_steps_and_keeps_the_frame(app: AppProcess, wat
     page.locator(".fcard:not(.none)").first.click()
     _at(page, DIP)
     page.get_by_label("Step of the run").fill("0")
-    _until(page, lambda: "baseline" in page.locator(".fc-video").get_attribute("src"))
+    until(page, lambda: "baseline" in page.locator(".fc-video").get_attribute("src"))
     assert page.locator(".fc-step").inner_text() == "Untrained model"
     _at(page, DIP)
     page.get_by_role("button", name="Real clips").click()
-    _until(page, lambda: "/reference/" in page.locator(".fc-video").get_attribute("src"))
+    until(page, lambda: "/reference/" in page.locator(".fc-video").get_attribute("src"))
     page.get_by_label("Step of the run").fill("1")
-    _until(page, lambda: "step_000010/row_000" in page.locator(".fc-video").get_attribute("src"))
+    until(page, lambda: "step_000010/row_000" in page.locator(".fc-video").get_attribute("src"))
     page.get_by_role("button", name="Video 2").click()
-    _until(page, lambda: "step_000010/row_001" in page.locator(".fc-video").get_attribute("src"))
+    until(page, lambda: "step_000010/row_001" in page.locator(".fc-video").get_attribute("src"))
     page.locator(".fc-facts", has_text="two").wait_for()
     run.evaluate(20)  # who looks at the newest step is taken along
-    _until(page, lambda: "step_000020/row_001" in page.locator(".fc-video").get_attribute("src"))
+    until(page, lambda: "step_000020/row_001" in page.locator(".fc-video").get_attribute("src"))
 
 
 def test_each_video_of_a_run_has_its_own_heat_map(scorer: Callable, watched: Any, runs_dir: Path) -> None:
@@ -166,7 +144,7 @@ def test_each_video_of_a_run_has_its_own_heat_map(scorer: Callable, watched: Any
         page.get_by_role("button", name="Video 2").click()
         page.get_by_role("button", name="Compute it").click()
         page.locator(".fc-legend").wait_for()
-        _until(page, lambda: "row_001/heat.mp4" in page.locator(".fc-heat").get_attribute("src"))
+        until(page, lambda: "row_001/heat.mp4" in page.locator(".fc-heat").get_attribute("src"))
         assert len(face_jobs.list_jobs(runs_dir)) == 2
 
 
@@ -186,9 +164,9 @@ def test_without_a_run_a_sample_clip_is_scored_for_real(app: AppProcess, watched
     page.get_by_label("What the reward looks at").check()
     page.locator(".fc-legend").wait_for(timeout=180_000)
     videos = "[document.querySelector('.fc-video'), document.querySelector('.fc-heat')]"
-    _until(page, lambda: page.evaluate(f"{videos}.every(v => v.readyState >= 2)"))
+    until(page, lambda: page.evaluate(f"{videos}.every(v => v.readyState >= 2)"))
     page.locator(".fcard:not(.none)").first.click()
-    _until(page, lambda: page.evaluate(f"{videos}.every(v => v.paused && Math.abs(v.currentTime) > 0)"))
+    until(page, lambda: page.evaluate(f"{videos}.every(v => v.paused && Math.abs(v.currentTime) > 0)"))
     assert page.evaluate(f"Math.abs({videos}[0].currentTime - {videos}[1].currentTime)") < 0.5 / FPS
     assert page.evaluate("getComputedStyle(document.querySelector('.fc-heat')).mixBlendMode") == "screen"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from app_process import AppProcess
 from page_run import FakeRun
+from waiting import until
 
 from rewardfl_app.runs import changes, queue_file
 from rewardfl_app.runs.changes import Change
@@ -17,29 +17,6 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.status import Status, write_status
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture
-def runs_dir(tmp_path: Path) -> Path:
-    """An empty runs folder."""
-    path = tmp_path / "runs"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def app(runs_dir: Path) -> Iterator[AppProcess]:
-    """The app over the runs folder."""
-    with AppProcess(runs_dir) as process:
-        yield process
-
-
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    assert condition()
 
 
 def _lines(page: Any, chart: str) -> int:
@@ -59,26 +36,26 @@ def test_other_runs_are_laid_over_and_kept_in_the_address(app: AppProcess, watch
     other.finish()
     run = _run(runs_dir, "this one")
     page = watched.open(f"{app.address}/#monitor?run={run.folder.id}")
-    _until(page, lambda: _lines(page, "loss") == 1)
+    until(page, lambda: _lines(page, "loss") == 1)
     page.get_by_role("button", name="Overlay runs").click()
     page.get_by_label("Find a run").fill("oth")
     page.get_by_role("checkbox", name="the other").check()
-    _until(page, lambda: _lines(page, "loss") == 2)
+    until(page, lambda: _lines(page, "loss") == 2)
     page.keyboard.press("Escape")
     assert f"with={other.folder.id}" in page.url
 
     page.reload()
-    _until(page, lambda: _lines(page, "loss") == 2)
+    until(page, lambda: _lines(page, "loss") == 2)
     assert "the other" in page.locator("[data-chart=loss] .ch-legend").inner_text()
     run.step(4)
-    _until(page, lambda: "Step 4 of" in page.locator(".hd").inner_text())
+    until(page, lambda: "Step 4 of" in page.locator(".hd").inner_text())
     page.get_by_role("button", name="Take away the other").click()
-    _until(page, lambda: _lines(page, "loss") == 1)
+    until(page, lambda: _lines(page, "loss") == 1)
     assert "with=" not in page.url
 
     page.goto(f"{app.address}/#monitor?run={run.folder.id}&with=../../etc")
     page.reload()
-    _until(page, lambda: _lines(page, "loss") == 1)
+    until(page, lambda: _lines(page, "loss") == 1)
 
 
 def test_a_setting_is_changed_while_it_runs(app: AppProcess, watched: Any, runs_dir: Path) -> None:
@@ -95,17 +72,17 @@ def test_a_setting_is_changed_while_it_runs(app: AppProcess, watched: Any, runs_
 
     field.fill("1e-4")
     run.step(4)  # new points do not take away what is being typed
-    _until(page, lambda: "Step 4 of" in page.locator(".hd").inner_text())
+    until(page, lambda: "Step 4 of" in page.locator(".hd").inner_text())
     assert field.input_value() == "1e-4"
     field.press("Enter")
-    _until(page, lambda: len(pending(run.folder)) == 1)
+    until(page, lambda: len(pending(run.folder)) == 1)
     page.get_by_text("Asked for 0.0001").wait_for()
     (request,) = pending(run.folder)
     change = Change(5, "train.learning_rate", 5e-4, 1e-4, request=request.id)
     changes.record(run.folder, change)
     acknowledge(run.folder, request.id, change.sentence)
     page.locator(".receipts").get_by_text("from step 5 on").wait_for()
-    _until(page, lambda: "now 0.0001" in row.inner_text())
+    until(page, lambda: "now 0.0001" in row.inner_text())
 
 
 def test_the_keyboard_keeps_its_place_while_points_arrive(app: AppProcess, watched: Any, runs_dir: Path) -> None:
@@ -116,7 +93,7 @@ def test_the_keyboard_keeps_its_place_while_points_arrive(app: AppProcess, watch
     page.get_by_role("heading", name="After 3 steps").wait_for()
     assert page.evaluate("document.activeElement.textContent") == "Save now"
     page.keyboard.press("Enter")
-    _until(page, lambda: [request.kind for request in pending(run.folder)] == ["save_now"])
+    until(page, lambda: [request.kind for request in pending(run.folder)] == ["save_now"])
     acknowledge(run.folder, pending(run.folder)[0].id, "Saved the checkpoint of step 3.")
     page.locator(".receipts").get_by_text("Saved the checkpoint of step 3.").wait_for()
 
@@ -151,7 +128,7 @@ def test_a_run_in_the_queue_says_its_place_and_offers_the_one_that_goes_on(
     page.get_by_text("Number 2 of 2 in the queue").first.wait_for()
     assert page.locator(".hd-queue").inner_text() == "2 in the queue"
     page.get_by_role("button", name="going on goes on").click()
-    _until(page, lambda: _lines(page, "loss") == 1)
+    until(page, lambda: _lines(page, "loss") == 1)
     assert f"run={going_on.folder.id}" in page.url
 
 

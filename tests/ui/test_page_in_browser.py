@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from app_process import AppProcess
 from page_run import FakeRun
+from waiting import num_points, until
 
 from rewardfl_app.runs.control import acknowledge, pending
 from rewardfl_app.runs.registry import list_runs
@@ -19,37 +18,8 @@ pytestmark = pytest.mark.browser
 INJECTION = '<img src=x onerror="window.hacked=1"><b>bold</b> & "quoted" ${1+1} {{this}}'
 
 
-@pytest.fixture
-def runs_dir(tmp_path: Path) -> Path:
-    """An empty runs folder."""
-    path = tmp_path / "runs"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def app(runs_dir: Path) -> Iterator[AppProcess]:
-    """The app over the runs folder."""
-    with AppProcess(runs_dir) as process:
-        yield process
-
-
 def _tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name).click()
-
-
-def _points(page: Any, chart: str) -> int:
-    """Number of points of a chart's first line, from its path."""
-    path = page.locator(f"[data-chart={chart}] path.ch-line").first.get_attribute("d") or ""
-    return len(re.findall("[ML]", path))
-
-
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    assert condition()
 
 
 def test_an_empty_folder_opens_on_a_page_that_explains_itself(app: AppProcess, watched: Any) -> None:
@@ -90,10 +60,10 @@ def test_a_new_point_appears_and_zoom_and_refresh_survive(app: AppProcess, watch
     run.step(1)
     page = watched.open(app.address)
     _tab(page, "Monitor")
-    _until(page, lambda: _points(page, "loss") == 1)
+    until(page, lambda: num_points(page, "loss") == 1)
     run.step(2)
     run.step(3)
-    _until(page, lambda: _points(page, "loss") == 3)
+    until(page, lambda: num_points(page, "loss") == 3)
     assert "Step 3 of 60" in page.locator(".hd").inner_text()
 
     plot = page.locator("[data-chart=loss] .ch-plot")
@@ -105,12 +75,12 @@ def test_a_new_point_appears_and_zoom_and_refresh_survive(app: AppProcess, watch
     page.mouse.up()
     page.wait_for_selector("[data-chart=loss] .zoomed")
     run.step(4)
-    _until(page, lambda: "Step 4 of 60" in page.locator(".hd").inner_text())
+    until(page, lambda: "Step 4 of 60" in page.locator(".hd").inner_text())
     assert page.locator("[data-chart=loss] .zoomed").count() == 1
 
     page.reload()
     page.wait_for_selector(".hd-state")
-    _until(page, lambda: _points(page, "loss") == 4)
+    until(page, lambda: num_points(page, "loss") == 4)
     page.get_by_role("tab", name="Monitor", selected=True).wait_for()
     assert "live run" in page.locator(".hd-runs").inner_text()
 
@@ -120,14 +90,14 @@ def test_killing_and_restarting_the_app_loses_nothing(app: AppProcess, watched: 
     run.step(1)
     page = watched.open(app.address)
     _tab(page, "Monitor")
-    _until(page, lambda: _points(page, "loss") == 1)
+    until(page, lambda: num_points(page, "loss") == 1)
     app.kill()
     run.step(2)
     with page.expect_navigation():  # the page comes back by itself
         again = AppProcess(runs_dir, port=app.port)
     with again:
         page.wait_for_selector(".hd-brand")
-        _until(page, lambda: _points(page, "loss") == 2)
+        until(page, lambda: num_points(page, "loss") == 2)
         page.get_by_role("tab", name="Monitor", selected=True).wait_for()
 
 
@@ -139,7 +109,7 @@ def test_stop_says_what_will_happen_and_shows_the_receipt(app: AppProcess, watch
     page.get_by_role("button", name="Stop", exact=True).click()
     assert "saves a checkpoint" in page.get_by_role("dialog").inner_text()
     page.get_by_role("button", name="Save and stop").click()
-    _until(page, lambda: len(pending(run.folder)) == 1)
+    until(page, lambda: len(pending(run.folder)) == 1)
     request = pending(run.folder)[0]
     assert request.kind == "stop_and_save"
     acknowledge(run.folder, request.id, "Saved the checkpoint of step 5 and stopped.")
@@ -169,9 +139,9 @@ def test_html_in_prompts_and_names_is_text(app: AppProcess, watched: Any, runs_d
     _tab(page, "Monitor")
     page.locator(".notice.bad").wait_for()
     assert INJECTION in page.locator(".notice.bad").inner_text()
-    _until(page, lambda: page.locator(".ms-prompt").inner_text() == INJECTION)
+    until(page, lambda: page.locator(".ms-prompt").inner_text() == INJECTION)
     _tab(page, "Compare")
-    _until(page, lambda: page.locator(".cp-prompt").first.inner_text() == INJECTION)
+    until(page, lambda: page.locator(".cp-prompt").first.inner_text() == INJECTION)
     assert INJECTION in page.locator(".hd-runs option").first.inner_text()
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src=x]").count() == 0
@@ -187,7 +157,7 @@ def test_start_with_nothing_changed_trains_and_stops_with_a_checkpoint(
     page.locator(".hd-progress").wait_for()
     (run,) = list_runs(runs_dir)
     try:
-        _until(page, lambda: page.locator("[data-chart=loss]").count() == 1 and _points(page, "loss") >= 1, 240)
+        until(page, lambda: page.locator("[data-chart=loss]").count() == 1 and num_points(page, "loss") >= 1, 240)
         page.reload()
         page.locator(".hd-progress").wait_for()
         page.get_by_role("button", name="Stop", exact=True).click()

@@ -15,6 +15,7 @@ import pytest
 from app_process import AppProcess
 from page_run import FakeRun
 from PIL import Image
+from waiting import until
 
 from rewardfl_app.config import files, presets
 from rewardfl_app.data import video
@@ -52,14 +53,6 @@ def _open(watched: Any, app: AppProcess, address: str = "#playground") -> Any:
     page.locator("#pg-checkpoint option").first.wait_for(state="attached")
     page.locator(".pg-thumbs button").first.wait_for()
     return page
-
-
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 90.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    assert condition(), page.locator(".pg").inner_text()
 
 
 def _trained(runs_dir: Path, name: str = "mine") -> FakeRun:
@@ -127,7 +120,7 @@ def test_a_picture_and_a_prompt_become_base_and_tuned(real_run: RunFolder, watch
         page.locator(".pg-about").wait_for(timeout=180_000)
         captions = page.locator(".pg-player figcaption").all_inner_texts()
         assert "Base model" in captions[0] and "Trained 12 steps" in captions[1]
-        _until(
+        until(
             page,
             lambda: page.evaluate(
                 "[...document.querySelectorAll('.pg-player video')].slice(0, 2).every(v => v.videoWidth === 64)"
@@ -147,11 +140,11 @@ def test_a_picture_and_a_prompt_become_base_and_tuned(real_run: RunFolder, watch
         # The model is in memory now: another seed needs no new process.
         pid = (read_json(PreviewFolder.of(runs_dir).process) or {})["pid"]
         page.get_by_role("button", name="Another seed").last.click()
-        _until(page, lambda: _shown(page) != found.id)
+        until(page, lambda: _shown(page) != found.id)
         page.locator(".pg-about").wait_for(timeout=120_000)
         assert (read_json(PreviewFolder.of(runs_dir).process) or {})["pid"] == pid
         page.locator(".pg-free").click()
-        _until(page, lambda: page.locator(".pg-worker .pill").inner_text() == "No model loaded")
+        until(page, lambda: page.locator(".pg-worker .pill").inner_text() == "No model loaded")
 
 
 def test_what_is_wrong_is_said_beside_its_field(worker: Callable, watched: Any, runs_dir: Path, tmp_path: Path) -> None:
@@ -171,7 +164,7 @@ def test_what_is_wrong_is_said_beside_its_field(worker: Callable, watched: Any, 
         assert "notes.txt is not one of" in page.locator("[data-error=picture]").inner_text()
         (tmp_path / "broken.png").write_bytes(b"no picture")
         page.locator(".pg-form input[type=file]").set_input_files(tmp_path / "broken.png")
-        _until(page, lambda: "cannot be read" in page.locator("[data-error=picture]").inner_text())
+        until(page, lambda: "cannot be read" in page.locator("[data-error=picture]").inner_text())
         page.locator("#pg-seed").fill("3")
         assert page.locator("[data-error=seed]").is_hidden()
         assert preview.jobs(runs_dir) == []
@@ -192,9 +185,9 @@ def test_a_picture_of_ones_own_stays_over_a_refresh_and_a_faceless_one_is_a_warn
         page.locator("#pg-strength").focus()
         page.keyboard.press("ArrowRight")
         page.locator(".pg-form input[type=file]").set_input_files(tmp_path / name)
-        _until(page, lambda: page.locator(".pg-title").inner_text() == name)
+        until(page, lambda: page.locator(".pg-title").inner_text() == name)
         page.reload()
-        _until(page, lambda: page.locator(".pg-title").inner_text() == "Your picture")
+        until(page, lambda: page.locator(".pg-title").inner_text() == "Your picture")
         values = {key: page.locator(f"#pg-{key}").input_value() for key in ("prompt", "checkpoint", "seed", "strength")}
         assert values == {"prompt": INJECTION, "checkpoint": "10", "seed": "77", "strength": "1.05"}
         other = page.context.new_page()  # a new tab starts from the last one
@@ -221,13 +214,13 @@ def test_results_stay_and_can_be_taken_up_and_deleted(worker: Callable, watched:
         for seed in ("1", "2"):
             page.locator("#pg-seed").fill(seed)
             page.locator(".pg-go").click()
-            _until(page, lambda s=seed: page.locator(f".pg-tile:has-text('seed {s}')").count() == 1)
+            until(page, lambda s=seed: page.locator(f".pg-tile:has-text('seed {s}')").count() == 1)
         first = page.locator(".pg-tile", has_text="seed 1")
         first.click()
-        _until(page, lambda: "1" in page.locator(".pg-about dd").all_inner_texts())
+        until(page, lambda: "1" in page.locator(".pg-about dd").all_inner_texts())
         shown = _shown(page)
         page.reload()
-        _until(page, lambda: _shown(page) == shown and page.locator(".pg-about").is_visible())
+        until(page, lambda: _shown(page) == shown and page.locator(".pg-about").is_visible())
         assert page.locator(".pg-scores tbody tr").first.inner_text().split("\t") == [
             "Similarity to the picture",
             "0.600",
@@ -235,10 +228,10 @@ def test_results_stay_and_can_be_taken_up_and_deleted(worker: Callable, watched:
             "+0.100",
         ]
         page.get_by_role("button", name="Change it").click()
-        _until(page, lambda: page.locator("#pg-seed").input_value() == "1")
+        until(page, lambda: page.locator("#pg-seed").input_value() == "1")
         assert page.locator(".pg-title").inner_text() == "Picture of an earlier video"
         page.locator(".pg-cell", has=first).get_by_role("button", name="Delete").click()
-        _until(page, lambda: page.locator(".pg-tile").count() == 1)
+        until(page, lambda: page.locator(".pg-tile").count() == 1)
         assert [job.request.seed for job in preview.jobs(runs_dir)] == [2]
         assert page.locator(".pg-tile[aria-pressed=true]").count() == 1
 
@@ -250,7 +243,7 @@ def test_the_base_model_alone_is_one_video(worker: Callable, watched: Any, runs_
         assert "Nothing rendered yet" in page.locator(".pg-none").inner_text()
         assert page.locator("#pg-strength").is_disabled()
         page.locator(".pg-draw").click()
-        _until(page, lambda: page.locator(".pg-title").inner_text() == "A person drawn for you")
+        until(page, lambda: page.locator(".pg-title").inner_text() == "A person drawn for you")
         page.locator(".pg-go").click()
         page.locator(".pg-single video").wait_for()
         assert page.locator(".pg-scores thead th:visible").count() == 2
@@ -267,10 +260,10 @@ def test_while_training_goes_on_requests_wait_in_line(worker: Callable, watched:
         page = _open(watched, app, f"#playground?model={done.folder.id}&step=10")
         assert page.locator("#pg-checkpoint").input_value() == "10"
         notice = page.locator(".pg-training")
-        _until(page, lambda: "“at work” is training" in notice.inner_text())
+        until(page, lambda: "“at work” is training" in notice.inner_text())
         assert page.locator(".pg-go").inner_text() == "Render when training ends"
         page.locator(".pg-go").click()
-        _until(page, lambda: "as soon as “at work” has ended" in page.locator(".pg-now").inner_text())
+        until(page, lambda: "as soon as “at work” has ended" in page.locator(".pg-now").inner_text())
         assert preview.state(runs_dir).state == "off"
         assert _axe(page) == []
         run.finish()
@@ -284,14 +277,14 @@ def test_progress_is_shown_and_can_be_cancelled(worker: Callable, watched: Any, 
     with AppProcess(runs_dir) as app:
         page = _open(watched, app)
         page.locator(".pg-go").click()
-        _until(page, lambda: page.locator(".pg-now").inner_text() == "Base model: step 2 of 4")
+        until(page, lambda: page.locator(".pg-now").inner_text() == "Base model: step 2 of 4")
         page.locator(".pg-dice").click()
         page.locator(".pg-go").click()
-        _until(page, lambda: page.locator(".pg-now").inner_text() == "1 video is rendered before it.")
+        until(page, lambda: page.locator(".pg-now").inner_text() == "1 video is rendered before it.")
         page.locator(".pg-wait-actions").get_by_role("button", name="Cancel").click()
-        _until(page, lambda: page.locator(".pg-wait h3").inner_text() == "Cancelled")
+        until(page, lambda: page.locator(".pg-wait h3").inner_text() == "Cancelled")
         page.locator(".pg-cell[data-state=working] .pg-x").click()
-        _until(page, lambda: page.locator(".pg-cell[data-state=cancelled]").count() == 2)
+        until(page, lambda: page.locator(".pg-cell[data-state=cancelled]").count() == 2)
         assert preview.state(runs_dir).is_on
 
 
@@ -301,13 +294,13 @@ def test_a_worker_that_is_killed_is_told_and_asked_again(worker: Callable, watch
     with AppProcess(runs_dir) as app:
         page = _open(watched, app)
         page.locator(".pg-go").click()
-        _until(page, lambda: page.locator(".pg-wait h3").inner_text() == "Rendering")
+        until(page, lambda: page.locator(".pg-wait h3").inner_text() == "Rendering")
         os.kill(int((read_json(PreviewFolder.of(runs_dir).process) or {})["pid"]), signal.SIGKILL)
-        _until(page, lambda: page.locator(".pg-wait h3").inner_text() == "It could not be rendered")
+        until(page, lambda: page.locator(".pg-wait h3").inner_text() == "It could not be rendered")
         assert "perhaps for want of memory" in page.locator(".pg-now").inner_text()
         assert _axe(page) == []
         before = _shown(page)
         page.get_by_role("button", name="Ask again").click()
-        _until(page, lambda: _shown(page) != before and page.locator(".pg-wait h3").inner_text() == "Rendering")
+        until(page, lambda: _shown(page) != before and page.locator(".pg-wait h3").inner_text() == "Rendering")
         (PreviewFolder.of(runs_dir).results / _shown(page) / "go").touch()
         page.locator(".pg-about").wait_for()

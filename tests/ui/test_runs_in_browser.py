@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from app_process import AppProcess
 from axe_playwright_python.sync_playwright import Axe
 from page_run import FakeRun
+from waiting import until
 
 from rewardfl_app.config import presets
 from rewardfl_app.runs import about, best
@@ -23,21 +23,6 @@ from rewardfl_app.supervisor import queue, supervisor
 pytestmark = pytest.mark.browser
 
 HOSTILE = '<img src=x onerror="window.hacked=1"> ../../etc'
-
-
-@pytest.fixture
-def runs_dir(tmp_path: Path) -> Path:
-    """An empty runs folder."""
-    path = tmp_path / "runs"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def app(runs_dir: Path) -> Iterator[AppProcess]:
-    """The app over the runs folder."""
-    with AppProcess(runs_dir) as process:
-        yield process
 
 
 def _completed(runs_dir: Path, name: str, judge_gain: float = 0.08, **changed: str) -> FakeRun:
@@ -68,14 +53,6 @@ def _open(watched: Any, app: AppProcess, rest: str = "") -> Any:
 def _names(page: Any) -> list[str]:
     found: list[str] = page.locator(".rn-name").all_inner_texts()
     return found
-
-
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    assert condition()
 
 
 def test_without_a_run_the_page_says_what_to_do(app: AppProcess, watched: Any) -> None:
@@ -158,13 +135,13 @@ def test_name_notes_and_tags_are_edited_in_place(app: AppProcess, watched: Any, 
     page.get_by_role("alert").get_by_text("empty").wait_for()
     field.fill(HOSTILE)
     field.press("Enter")
-    _until(page, lambda: _names(page) == [HOSTILE])
+    until(page, lambda: _names(page) == [HOSTILE])
     page.get_by_role("button", name="Details of").click()
     page.get_by_label("Notes").fill("what I saw")
     page.get_by_label("Tags").fill("good, seed 42")
     page.get_by_label("Tags").press("Tab")
     page.get_by_text("Saved.").wait_for()
-    _until(page, lambda: (read_json(run.folder.run_info) or {}).get("tags") == ["good", "seed 42"])
+    until(page, lambda: (read_json(run.folder.run_info) or {}).get("tags") == ["good", "seed 42"])
     info = read_json(run.folder.run_info) or {}
     assert (info["name"], info["notes"]) == (HOSTILE, "what I saw")
     page.locator(".rn-tag").nth(1).wait_for()
@@ -210,7 +187,7 @@ def test_delete_says_what_goes_and_archive_hides(app: AppProcess, watched: Any, 
     assert gone.folder.exists()
     page.get_by_role("button", name="Delete…").click()
     dialog.get_by_role("button", name="Delete", exact=False).last.click()
-    _until(page, lambda: _names(page) == ["to be archived"])
+    until(page, lambda: _names(page) == ["to be archived"])
     assert not gone.folder.path.exists()
 
     page.get_by_role("button", name="Details of to be archived").click()
@@ -218,7 +195,7 @@ def test_delete_says_what_goes_and_archive_hides(app: AppProcess, watched: Any, 
     page.get_by_text("No run fits these filters.").wait_for()
     assert (read_json(kept.folder.run_info) or {})["archived"] is True
     page.get_by_label("Archived").check()
-    _until(page, lambda: _names(page) == ["to be archived"])
+    until(page, lambda: _names(page) == ["to be archived"])
 
 
 def test_the_queue_is_moved_with_the_keyboard(app: AppProcess, watched: Any, runs_dir: Path) -> None:
@@ -230,14 +207,14 @@ def test_the_queue_is_moved_with_the_keyboard(app: AppProcess, watched: Any, run
     assert page.locator(".rn-queued b").all_inner_texts() == ["one", "two"]
     page.get_by_role("button", name="Start earlier: two").focus()
     page.keyboard.press("Enter")
-    _until(page, lambda: page.locator(".rn-queued b").all_inner_texts() == ["two", "one"])
+    until(page, lambda: page.locator(".rn-queued b").all_inner_texts() == ["two", "one"])
     assert [run.id for run in queue.queued(runs_dir)] == [two.id, one.id]
     page.get_by_role("button", name="Take out of the queue: one").click()
-    _until(page, lambda: page.locator(".rn-queued b").all_inner_texts() == ["two"])
+    until(page, lambda: page.locator(".rn-queued b").all_inner_texts() == ["two"])
     row = page.locator(f"[data-run='{going.folder.id}']")
     assert "3 / 60" in row.inner_text()
     going.step(4)
-    _until(page, lambda: "4 / 60" in row.inner_text())
+    until(page, lambda: "4 / 60" in row.inner_text())
 
 
 def test_a_fork_is_started_from_here(app: AppProcess, watched: Any, runs_dir: Path) -> None:
@@ -245,7 +222,7 @@ def test_a_fork_is_started_from_here(app: AppProcess, watched: Any, runs_dir: Pa
     page = _open(watched, app, f"?open={run.folder.id}")
     page.get_by_role("button", name="Change and rerun").click()
     page.get_by_role("tab", name="Train", selected=True).wait_for()
-    _until(page, lambda: page.get_by_label("Learning rate", exact=True).input_value() == "0.001")
+    until(page, lambda: page.get_by_label("Learning rate", exact=True).input_value() == "0.001")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

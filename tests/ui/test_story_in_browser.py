@@ -4,12 +4,13 @@ difference. Everything is real: the trainer, the app and the browser."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from app_process import AppProcess
+from waiting import num_points, until
 
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
@@ -39,22 +40,9 @@ def ends_runs(runs_dir: Path) -> Iterator[None]:
             supervisor.wait(run)
 
 
-def _until(page: Any, condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    for _ in range(int(seconds * 5)):
-        if condition():
-            return
-        page.wait_for_timeout(200)
-    assert condition()
-
-
 def _fill(page: Any, values: dict[str, str]) -> None:
     for key, value in values.items():
         page.locator(f'[data-key="{key}"] input').fill(value)
-
-
-def _points(page: Any, chart: str) -> int:
-    path = page.locator(f"[data-chart={chart}] path.ch-line").first
-    return len(re.findall("[ML]", path.get_attribute("d") or "")) if path.count() else 0
 
 
 def _state(page: Any, state: str) -> None:
@@ -73,7 +61,7 @@ def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, ru
     (first,) = list_runs(runs_dir)
 
     # Points appear while it trains.
-    _until(page, lambda: _points(page, "loss") >= 2)
+    until(page, lambda: num_points(page, "loss") >= 2)
     assert page.locator("#monitor-charts .zoomed").count() == 0
 
     # Stop says what it will do; the receipt says what was done.
@@ -90,7 +78,7 @@ def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, ru
     page.get_by_role("button", name="Resume").first.click()
     _state(page, "completed")
     assert _steps(first) == list(range(1, 9))
-    _until(page, lambda: "Step 8 of 8" in page.locator(".hd").inner_text())
+    until(page, lambda: "Step 8 of 8" in page.locator(".hd").inner_text())
 
     # Two numbers are changed: the learning rate, and K from four gradient steps to two.
     page.get_by_role("button", name="Fork with other settings").click()
@@ -99,7 +87,7 @@ def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, ru
     _fill(page, {"train.learning_rate": "0.001", "sampling.mid_timestep": "6"})
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("tab", name="Monitor", selected=True).wait_for()
-    _until(page, lambda: len(list_runs(runs_dir)) == 2)
+    until(page, lambda: len(list_runs(runs_dir)) == 2)
     second = list_runs(runs_dir)[0]
     page.wait_for_function("run => document.querySelector('.hd-runs').value === run", arg=second.id)
     _state(page, "completed")
@@ -111,7 +99,7 @@ def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, ru
     for run in (first, second):
         page.locator(f'[data-run="{run.id}"]').get_by_role("checkbox").check()
     rows = page.locator(".rn-difference tr[data-field]")
-    _until(page, lambda: rows.count() == 2)
+    until(page, lambda: rows.count() == 2)
     assert {rows.nth(i).get_attribute("data-field") for i in range(2)} == {
         "train.learning_rate",
         "sampling.mid_timestep",
@@ -119,7 +107,7 @@ def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, ru
     texts = " ".join(rows.all_inner_texts())
     assert all(value in texts for value in ("0.0005", "0.001", "4", "6"))
     lines = page.locator(".rn-charts [data-chart='eval/reward'] .ch-series")
-    _until(page, lambda: {line.get_attribute("data-series") for line in lines.all()} == {first.id, second.id})
+    until(page, lambda: {line.get_attribute("data-series") for line in lines.all()} == {first.id, second.id})
     drawn = [line.locator("path.ch-line").last.get_attribute("d") for line in lines.all()]
     assert all(path and path.count("L") >= 1 for path in drawn) and len(set(drawn)) == len(drawn)
 

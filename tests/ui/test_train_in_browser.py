@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from app_process import AppProcess
 from page_run import FakeRun
+from waiting import until
 
 from rewardfl_app.config import files
 from rewardfl_app.data import video
@@ -34,14 +35,6 @@ def app(runs_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppProcess]
     monkeypatch.setenv(data_checks.CHECKER_VARIABLE, checker)
     with AppProcess(runs_dir) as process:
         yield process
-
-
-def _until(page: Any, condition: Callable[[], object], seconds: float = 60.0) -> None:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    assert condition()
 
 
 def _end(runs_dir: Path) -> None:
@@ -76,7 +69,7 @@ def test_the_model_is_chosen_with_the_arrow_keys(app: AppProcess, watched: Any) 
     page.get_by_role("radio", name="Pocket").focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_selector(".family[aria-checked=true]:has-text('Wan2.2')")
-    _until(page, lambda: "Wan2.2" in page.evaluate("document.activeElement.textContent"))
+    until(page, lambda: "Wan2.2" in page.evaluate("document.activeElement.textContent"))
     page.keyboard.press("ArrowLeft")
     page.wait_for_selector(".family[aria-checked=true]:has-text('Pocket')")
 
@@ -137,11 +130,11 @@ def test_a_fork_shows_only_what_differs_and_has_a_parent(app: AppProcess, watche
     assert page.locator(".diff li").count() == 0
     page.get_by_label("Learning rate", exact=True).fill("1e-4")
     page.get_by_label("Mid timestep", exact=True).fill("6")
-    _until(page, lambda: page.locator(".diff li").count() == 2)
+    until(page, lambda: page.locator(".diff li").count() == 2)
     assert page.locator(".diff li button").all_inner_texts() == ["mid_timestep", "learning_rate"]
     page.reload()
     page.get_by_role("heading", name="Fork of base <b>").wait_for()
-    _until(page, lambda: page.locator(".diff li").count() == 2)
+    until(page, lambda: page.locator(".diff li").count() == 2)
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("tab", name="Monitor", selected=True).wait_for()
     run = list_runs(runs_dir)[0]
@@ -193,7 +186,7 @@ def test_every_setting_is_found_by_its_words(app: AppProcess, watched: Any) -> N
     page.get_by_role("checkbox", name="Only what was changed").check()
     size.wait_for()
     page.get_by_role("button", name="Reset Detector size").click()
-    _until(page, lambda: page.locator(".find-count").inner_text() == "Nothing was changed.")
+    until(page, lambda: page.locator(".find-count").inner_text() == "Nothing was changed.")
 
 
 def test_each_field_says_when_it_can_be_changed(app: AppProcess, watched: Any) -> None:
@@ -214,7 +207,7 @@ def test_wrong_clips_are_answered_beside_the_field(app: AppProcess, watched: Any
     field.fill(str(tmp_path / "metadata.csv"))
     error.get_by_text("Row 1: the file").wait_for()
     page.get_by_role("button", name="Start", exact=True).click()
-    _until(page, lambda: page.evaluate("document.activeElement.id") == "field-data-metadata_path")
+    until(page, lambda: page.evaluate("document.activeElement.id") == "field-data-metadata_path")
     assert list_runs(app.runs_dir) == []
 
 
@@ -235,13 +228,13 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
     page.get_by_text("30 clips").first.wait_for()
     page.get_by_role("button", name="Show all, with faces").click()
     table = page.locator(".ds-table tbody tr")
-    _until(page, lambda: table.count() == 24)
+    until(page, lambda: table.count() == 24)
     assert INJECTION in table.first.inner_text() and page.evaluate("window.hacked") is None
     assert "not looked for" in table.first.inner_text() and page.locator("img[src=x]").count() == 0
 
     page.get_by_role("button", name="Find faces").click()
     page.get_by_text(re.compile("Looking at clip . of 29")).wait_for()
-    _until(page, lambda: page.locator(".frame .face").count() > 0)
+    until(page, lambda: page.locator(".frame .face").count() > 0)
     page.get_by_role("button", name="Stop looking").click()
     page.get_by_text("it goes on from there").wait_for()
 
@@ -253,7 +246,7 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
         found = page.get_by_text("29 with a face in the first frame").is_visible()
         return found and not page.locator(".ds-progress").is_visible()
 
-    _until(page, done)
+    until(page, done)
     box = page.locator(".frame").first.evaluate(
         "f => { const [a, b] = [f, f.querySelector('.face')].map(n => n.getBoundingClientRect());"
         " return [(b.left - a.left) / a.width, (b.top - a.top) / a.height]; }"
@@ -262,13 +255,13 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
     assert "9 of 9" in table.first.inner_text()
 
     page.get_by_role("button", name="Next").click()
-    _until(page, lambda: table.count() == 6)
+    until(page, lambda: table.count() == 6)
     page.get_by_role("button", name="Problems only").click()
-    _until(page, lambda: table.count() == 1)
+    until(page, lambda: table.count() == 1)
     assert "none.mp4" in table.first.inner_text() and "does not exist" in table.first.inner_text()
     page.reload()
     page.get_by_role("heading", name="Clips", exact=True).first.wait_for()
-    _until(page, lambda: page.locator(".frame .face").count() == 24)
+    until(page, lambda: page.locator(".frame .face").count() == 24)
     page.go_back()
     page.get_by_role("button", name="Show all, with faces").wait_for()
 
