@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from urllib.parse import quote
 import pytest
 from app_process import AppProcess
 from page_run import FakeRun
+
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.registry import list_runs
 
 SECRET = "the secret of the house"
 HOSTILE: tuple[Any, ...] = (
@@ -97,6 +101,14 @@ def test_a_link_in_the_runs_folder_leads_nowhere_outside(app: AppProcess, house:
     link.symlink_to(tmp_path / "secret.txt")
     status, text = _get(f"{app.address}/gradio_api/file={quote(str(link))}")
     assert status in (403, 404) and SECRET not in text
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "..", "a/../../evil", ".hidden", "\x00evil"])
+def test_a_name_never_leads_out_of_the_runs_folder(name: str, runs_dir: Path) -> None:
+    run = RunFolder.create(runs_dir, name)
+    assert run.path.parent == runs_dir
+    assert re.fullmatch(r"[0-9-]+-[a-z0-9-]+", run.id)
+    assert [found.id for found in list_runs(runs_dir)] == [run.id]
 
 
 def _requests(run: str) -> Iterator[Any]:
