@@ -176,6 +176,15 @@ def test_the_details_offer_the_lora_and_the_passport(app: AppProcess, watched: A
     offline.close()
 
 
+def test_a_checkpoint_is_tried_in_the_playground(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    run = _completed(runs_dir, "worth trying")
+    page = _open(watched, app, f"?open={run.folder.id}")
+    page.get_by_role("button", name="Try step 20 in the Playground").click()
+    page.get_by_role("tab", name="Playground", selected=True).wait_for()
+    until(page, lambda: page.get_by_label("Model", exact=True).input_value() == f"run:{run.folder.id}")
+    until(page, lambda: page.get_by_label("Trained for", exact=True).input_value() == "20")
+
+
 def test_delete_says_what_goes_and_archive_hides(app: AppProcess, watched: Any, runs_dir: Path) -> None:
     gone, kept = _completed(runs_dir, "to be deleted"), _completed(runs_dir, "to be archived")
     page = _open(watched, app)

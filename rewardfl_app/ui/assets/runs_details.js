@@ -97,7 +97,9 @@ function aboutPart(id, d) {
 
 function checkpointsPart(d) {
   const rows = d.checkpoints.map(saved => el("tr", {}, el("th", {scope: "row"}, "Step " + saved.step, saved.best ? el("span.pill", {"data-state": "completed"}, "best") : null), el("td.num", {}, bytes(saved.bytes)),
-    el("td", {}, saved.has_videos ? el("button.btn.small", {type: "button", "aria-label": "Compare the videos of step " + saved.step + " with the base model's", onclick: () => RFL.go("compare", {run: d.run, b: saved.step})}, "Compare") : null, saved.files.map(file => file.path ? el("a.btn.small", {href: fileUrl(file.path), download: nameOf(d.run) + " step " + saved.step + " " + file.expert + ".safetensors", "aria-label": "Download the " + file.kind + " of the " + file.expert + " expert at step " + saved.step},
+    el("td", {}, saved.has_videos ? el("button.btn.small", {type: "button", "aria-label": "Compare the videos of step " + saved.step + " with the base model's", onclick: () => RFL.go("compare", {run: d.run, b: saved.step})}, "Compare") : null,
+      el("button.btn.small", {type: "button", "aria-label": "Try step " + saved.step + " in the Playground", onclick: () => RFL.go("playground", {run: d.run, model: d.run, step: saved.step})}, "Try it"),
+      saved.files.map(file => file.path ? el("a.btn.small", {href: fileUrl(file.path), download: nameOf(d.run) + " step " + saved.step + " " + file.expert + ".safetensors", "aria-label": "Download the " + file.kind + " of the " + file.expert + " expert at step " + saved.step},
       "↓ " + file.kind + (saved.files.length > 1 ? ", " + file.expert : "") + " · " + bytes(file.bytes)) : null))));
   return el("div.rn-saved", {}, el("h3", {}, "Checkpoints"),
     rows.length ? el("table", {}, el("thead.sr", {}, el("tr", {}, ["Step", "Size", "Download"].map(t => el("th", {scope: "col"}, t)))), el("tbody", {}, rows)) : el("p.muted", {}, d.finished ? "None was saved." : "The first one is saved on the way."),
