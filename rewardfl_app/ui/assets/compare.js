@@ -70,7 +70,8 @@ async function show() {
   read();
   if (!v.run) {
     data = null;
-    empty(v.loading ? null : ["Nothing to compare yet", "Start a run on the Train page. After its first evaluation the same prompts, first frames and seeds are shown here side by side: before and after training."]);
+    empty(v.loading ? null : ["Nothing to compare yet", "Start a run on the Train page. After its first evaluation the same prompts, first frames and seeds are shown here side by side: before and after training.",
+      el("button.btn.primary", {type: "button", onclick: () => RFL.go("train")}, "Go to Train")]);
     return;
   }
   const key = JSON.stringify([wanted, v.run, v.version]);
