@@ -15,6 +15,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from app_process import AppProcess  # noqa: E402
 
+from rewardfl_app.runs.jsonfile import read_json  # noqa: E402
+from rewardfl_app.supervisor import queue, supervisor  # noqa: E402
+
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -42,6 +45,19 @@ def runs_dir(tmp_path: Path) -> Path:
     path = tmp_path / "runs"
     path.mkdir()
     return path
+
+
+@pytest.fixture(autouse=True)
+def ends_runs(tmp_path: Path) -> Iterator[None]:
+    """Whatever a test started or left in a queue, no trainer outlives it."""
+    yield
+    for runs_dir in (path for path in tmp_path.iterdir() if path.is_dir()):
+        for run in queue.queued(runs_dir):
+            queue.remove(run)
+        for run in queue.active(runs_dir):
+            if (read_json(run.process) or {}).get("pid") != os.getpid():  # else the test plays the trainer
+                supervisor.stop(run, now=True)
+                supervisor.wait(run)
 
 
 @pytest.fixture

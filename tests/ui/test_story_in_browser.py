@@ -4,7 +4,6 @@ difference. Everything is real: the trainer, the app and the browser."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,6 @@ SMALL = {
 }
 
 
-@pytest.fixture
-def ends_runs(runs_dir: Path) -> Iterator[None]:
-    """Whatever happens, no trainer is left behind."""
-    yield
-    for run in list_runs(runs_dir):
-        if not supervisor.state(run).is_finished:
-            supervisor.stop(run, now=True)
-            supervisor.wait(run)
-
-
 def _fill(page: Any, values: dict[str, str]) -> None:
     for key, value in values.items():
         page.locator(f'[data-key="{key}"] input').fill(value)
@@ -53,7 +42,7 @@ def _steps(run: RunFolder) -> list[int]:
     return [record["step"] for record in read_all(run.metrics) if "loss" in record]
 
 
-def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, runs_dir: Path, ends_runs: None) -> None:
+def test_start_stop_resume_fork_and_difference(app: AppProcess, watched: Any, runs_dir: Path) -> None:
     page = watched.open(app.address)
     _fill(page, SMALL)
     page.get_by_role("button", name="Start", exact=True).click()
@@ -127,7 +116,7 @@ def _tab_to(page: Any, name: str, most: int = 400) -> None:
     raise AssertionError(f"Tab does not reach {name!r}")
 
 
-def test_the_flow_works_with_the_keyboard_alone(app: AppProcess, watched: Any, runs_dir: Path, ends_runs: None) -> None:
+def test_the_flow_works_with_the_keyboard_alone(app: AppProcess, watched: Any, runs_dir: Path) -> None:
     page = watched.open(app.address)
     page.wait_for_selector(".problems", state="attached")
     _tab_to(page, "Learning rate")
