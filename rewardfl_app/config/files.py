@@ -62,7 +62,10 @@ def dump(config: Config, path: Path | str) -> None:
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        unfinished.write_text(to_yaml(config), encoding="utf-8")
+        with open(unfinished, "w", encoding="utf-8") as file:
+            file.write(to_yaml(config))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from av.video.stream import VideoStream
 
 from rewardfl_app.data.errors import VideoError
 from rewardfl_app.data.image import Pixels
+from rewardfl_app.runs import durable
 
 _ITU709 = 1  # FFmpeg's number of the BT.709 matrix, primaries and transfer curve
 _LIMITED_RANGE = 1
@@ -69,7 +69,7 @@ class VideoWriter:
                 self._container.mux(self._stream.encode(None))
             self._container.close()
             if error is None:
-                os.replace(self._unfinished, self._path)
+                durable.put_in_place(self._unfinished, self._path)
         except OSError as failure:
             if error is None:
                 raise self._error(failure) from failure

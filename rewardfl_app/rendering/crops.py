@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from rewardfl_app.rewards import alignment
+from rewardfl_app.runs import durable
 
 FILE_NAME = "crops.jpg"
 SIZE = 112  # pixels of one crop
@@ -61,4 +61,4 @@ class CropSheet:
             return
         unfinished = folder / f".{FILE_NAME}.part"
         Image.fromarray(self._sheet).save(unfinished, format="JPEG", quality=_QUALITY, subsampling=0)
-        os.replace(unfinished, folder / FILE_NAME)
+        durable.put_in_place(unfinished, folder / FILE_NAME)

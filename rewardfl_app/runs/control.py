@@ -21,7 +21,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Request:
-    """One request. Ids sort by the time of asking. `payload` of set_field: {field: section.field, value}."""
+    """One request. Ids sort in the order of asking. `payload` of set_field: {field: section.field, value}."""
 
     id: str
     kind: Kind
@@ -32,8 +32,8 @@ def request(folder: RunFolder, kind: Kind, **payload: Any) -> str:
     """Leave a request for the trainer and return its id, by which its receipt is found."""
     if kind not in KINDS:
         raise ValueError(f"unknown request {kind!r}: one of {', '.join(KINDS)}")
-    request_id = f"{time.time_ns():020d}-{secrets.token_hex(3)}"
     folder.control.mkdir(exist_ok=True)
+    request_id = f"{_next_moment(folder):020d}-{secrets.token_hex(3)}"
     write_json_atomic(
         folder.control / f"{request_id}.json",
         {"id": request_id, "kind": kind, "time": time.time(), "payload": payload},
@@ -74,3 +74,9 @@ def dismiss(folder: RunFolder, message: str) -> list[Request]:
     for left in dismissed:
         acknowledge(folder, left.id, message, dismissed=True)
     return dismissed
+
+
+def _next_moment(folder: RunFolder) -> int:
+    """Now in ns, or just after the newest request: the clock may have been set back since."""
+    newest = max((path.name.partition("-")[0] for path in folder.control.glob("[0-9]*-*.json")), default="")
+    return max(time.time_ns(), int(newest) + 1 if newest.isdecimal() and len(newest) == 20 else 0)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.runs import durable
+
 
 def plain(value: object) -> Any:
     """The value as JSON knows it: NaN and infinity become null, tuples lists, paths strings, array scalars numbers."""
@@ -31,7 +33,7 @@ def plain(value: object) -> Any:
 
 
 def write_json_atomic(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    """Replace the file as a whole.
+    """Replace the file as a whole, on the disk when this returns.
 
     A reader sees the old content or the new one. Raises OSError where it cannot be written.
     """
@@ -42,7 +44,7 @@ def write_json_atomic(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        durable.put_in_place(Path(temporary), path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ Record = dict[str, Any]
 
 
 class JsonLinesWriter:
-    """Appends records; each is on disk for every reader when `append` returns."""
+    """Appends records; each is there for every reader, and on the disk, when `append` returns."""
 
     def __init__(self, path: Path) -> None:
         """Open for appending. A line torn by an earlier crash is closed, so that it spoils no record of ours."""
@@ -24,9 +25,18 @@ class JsonLinesWriter:
             self._file.write(b"\n")
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one record as one line; NaN and infinity become null."""
+        """Write one record as one line, whole or not at all; NaN and infinity become null. Raises OSError."""
         line = json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
-        self._file.write(line.encode())
+        left = memoryview(line.encode())
+        start = os.fstat(self._file.fileno()).st_size
+        try:
+            while left:
+                left = left[self._file.write(left) or 0 :]  # a disk that is nearly full takes a part
+            os.fsync(self._file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file.fileno(), start)
+            raise
 
     def close(self) -> None:
         """Close the file; no more records can be appended."""
