@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +13,11 @@ import pytest
 # The modules beside the tests (page_run, app_process) are imported by name.
 sys.path.insert(0, str(Path(__file__).parent))
 from app_process import AppProcess  # noqa: E402
+from chromium import ARGUMENTS, program  # noqa: E402
 
 from rewardfl_app.runs.jsonfile import read_json  # noqa: E402
 from rewardfl_app.supervisor import queue, supervisor  # noqa: E402
 
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # What a browser says while the app is down or being restarted; no fault of the page.
 OUTAGE = (
     "ERR_CONNECTION_REFUSED",
@@ -70,15 +61,15 @@ def app(runs_dir: Path) -> Iterator[AppProcess]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A headless chromium; the test is skipped where there is none."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
+    path = program()
+    if path is None:
         if os.environ.get("REWARDFL_REQUIRE_BROWSER"):
             pytest.fail("REWARDFL_REQUIRE_BROWSER is set and there is no chromium")
         pytest.skip("no chromium on this machine; `apt install chromium` runs these tests")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield browser
         browser.close()
 

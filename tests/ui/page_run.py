@@ -49,8 +49,8 @@ class FakeRun:
     def baseline(self) -> None:
         """The real clips and the untrained model's samples with their evaluation record."""
         for index, prompt in enumerate(self.prompts):
-            self._sample(reference_folder(self.folder, f"row_{index:03d}"), index, prompt, 0.93, 1.0, 7)
-            self._sample(sample_folder(self.folder, 0, f"row_{index:03d}"), index, prompt, 0.7 - 0.02 * index, 1.0, 4)
+            write_sample(reference_folder(self.folder, f"row_{index:03d}"), index, prompt, 0.93, 1.0, 7)
+            write_sample(sample_folder(self.folder, 0, f"row_{index:03d}"), index, prompt, 0.7 - 0.02 * index, 1.0, 4)
         log_event(self.folder, "evaluation", "Evaluated the untrained model: reward 0.680, judge 0.740.")
         self._evaluation(0, 0.68, 0.74, 6.2)
 
@@ -78,7 +78,7 @@ class FakeRun:
         share = 1 - math.exp(-step / 25)
         for index, prompt in enumerate(self.prompts):
             reward = 0.7 - 0.02 * index + 0.15 * share
-            self._sample(sample_folder(self.folder, step, f"row_{index:03d}"), index, prompt, reward, motion, 3)
+            write_sample(sample_folder(self.folder, step, f"row_{index:03d}"), index, prompt, reward, motion, 3)
         self._evaluation(step, 0.68 + 0.15 * share, 0.74 + judge_gain * share, 6.2 * motion)
         log_event(self.folder, "evaluation", f"Evaluated step {step}.")
 
@@ -103,53 +103,55 @@ class FakeRun:
             record[f"eval/{name}_baseline"] = base[name]
         self.metrics.append(record)
 
-    def _sample(self, folder: Path, index: int, prompt: str, reward: float, motion: float, blur: int) -> None:
-        boxes = [_box(frame, motion) for frame in range(NUM_FRAMES)]
-        pixels = np.stack([_portrait(index, box, blur) for box in boxes])
-        video.write(folder / "video.mp4", pixels, FPS)
-        crops = [Image.fromarray(_cut(picture, box)) for picture, box in zip(pixels, boxes, strict=True)]
-        sheet = Image.new("RGB", (CROP * 16, CROP * 2))
-        for place, crop in enumerate(crops):
-            sheet.paste(crop.resize((CROP, CROP)), (place % 16 * CROP, place // 16 * CROP))
-        sheet.save(folder / "crops.jpg")
-        frames = []
-        for frame, box in enumerate(boxes):
-            similarity = None if frame == 0 else round(reward + 0.05 * math.sin(frame * 0.9 + index) - 0.004 * frame, 4)
-            face = {
-                "track": 0,
-                "identity": 0,
-                "bbox": box,
-                "landmarks": _landmarks(box),
-                "det_score": 0.93,
-                "similarity": similarity,
-                "judge_similarity": None if similarity is None else similarity + 0.04,
-                "size": 26.8,
-                "sharpness": 120.5,
-                "pose": {"yaw": 3.0, "pitch": -1.0, "roll": 0.5},
-                "age": None,
-                "sex": None,
-                "crop": frame,
-            }
-            frames.append({"frame": frame, "faces": [face]})
-        content = {
-            "video": "video.mp4",
-            "fps": FPS,
-            "num_frames": NUM_FRAMES,
-            "width": SIZE,
-            "height": SIZE,
-            "prompt": prompt,
-            "seed": 1234 + index,
-            "reward": reward,
-            "judge": reward + 0.05,
-            "motion": 6.2 * motion,
-            "sharpness": 0.4,
-            "face_rate": 1.0,
-            "faceless_frames": [],
-            "tracks": [{"track": 0, "identity": 0, "mean_similarity": reward, "frames": NUM_FRAMES}],
-            "frames": frames,
-            "crops": {"file": "crops.jpg", "size": CROP, "columns": 16},
+
+def write_sample(folder: Path, index: int, prompt: str, reward: float, motion: float, blur: int) -> None:
+    """A sample with a painted face in every frame: video, crops and faces.json, which has `reward` as its mean."""
+    boxes = [_box(frame, motion) for frame in range(NUM_FRAMES)]
+    pixels = np.stack([_portrait(index, box, blur) for box in boxes])
+    video.write(folder / "video.mp4", pixels, FPS)
+    crops = [Image.fromarray(_cut(picture, box)) for picture, box in zip(pixels, boxes, strict=True)]
+    sheet = Image.new("RGB", (CROP * 16, CROP * 2))
+    for place, crop in enumerate(crops):
+        sheet.paste(crop.resize((CROP, CROP)), (place % 16 * CROP, place // 16 * CROP))
+    sheet.save(folder / "crops.jpg")
+    frames = []
+    for frame, box in enumerate(boxes):
+        similarity = None if frame == 0 else round(reward + 0.05 * math.sin(frame * 0.9 + index) - 0.004 * frame, 4)
+        face = {
+            "track": 0,
+            "identity": 0,
+            "bbox": box,
+            "landmarks": _landmarks(box),
+            "det_score": 0.93,
+            "similarity": similarity,
+            "judge_similarity": None if similarity is None else similarity + 0.04,
+            "size": 26.8,
+            "sharpness": 120.5,
+            "pose": {"yaw": 3.0, "pitch": -1.0, "roll": 0.5},
+            "age": None,
+            "sex": None,
+            "crop": frame,
         }
-        write_faces(folder, content)
+        frames.append({"frame": frame, "faces": [face]})
+    content = {
+        "video": "video.mp4",
+        "fps": FPS,
+        "num_frames": NUM_FRAMES,
+        "width": SIZE,
+        "height": SIZE,
+        "prompt": prompt,
+        "seed": 1234 + index,
+        "reward": reward,
+        "judge": reward + 0.05,
+        "motion": 6.2 * motion,
+        "sharpness": 0.4,
+        "face_rate": 1.0,
+        "faceless_frames": [],
+        "tracks": [{"track": 0, "identity": 0, "mean_similarity": reward, "frames": NUM_FRAMES}],
+        "frames": frames,
+        "crops": {"file": "crops.jpg", "size": CROP, "columns": 16},
+    }
+    write_faces(folder, content)
 
 
 def _box(frame: int, motion: float) -> list[float]:
