@@ -96,26 +96,44 @@ def _keys(name: str) -> tuple[str, ...]:
 
 def after_training(records: Iterable[Record]) -> list[Record]:
     """The evaluation records of a run that are not the base model's, in their order."""
-    return [r for r in records if "eval/reward" in r and isinstance(r.get("step"), int) and r["step"] > 0]
+    return [record for record in records if is_after_training(record)]
+
+
+def is_after_training(record: Record) -> bool:
+    """Whether it is the record of an evaluation that is not the base model's."""
+    return "eval/reward" in record and isinstance(record.get("step"), int) and record["step"] > 0
+
+
+class Watch:
+    """The alarm of a run from one evaluation to the next, at the same cost however many there were."""
+
+    def __init__(self) -> None:
+        self.alarm: Alarm | None = None
+        """That at the last evaluation, None while there is none."""
+        self._best: _Peak | None = None
+        self._before: dict[str, _Reason] = {}
+        self._since: dict[str, int] = {}
+
+    def add(self, record: Record) -> Alarm | None:
+        """The alarm at the next evaluation; the base model's changes nothing."""
+        if not is_after_training(record):
+            return self.alarm
+        step: int = record["step"]
+        reward, judge = gain(record, "reward"), gain(record, "judge")
+        reasons = _reasons(record, self._best) if reward is not None and reward.surely_up else {}
+        self._since = {name: self._since.get(name, step) for name in reasons}
+        raised = {name: reason for name, reason in reasons.items() if reason.is_gross or name in self._before}
+        self.alarm = _alarm(step, min(self._since[name] for name in raised), raised) if raised else None
+        self._before = reasons
+        if judge is not None and reward is not None and (self._best is None or judge.value > self._best.judge.value):
+            self._best = _Peak(step, judge, reward)
+        return self.alarm
 
 
 def history(records: Iterable[Record]) -> dict[int, Alarm | None]:
     """Whether there is an alarm at each evaluation of a run, by step; records in the order of their steps."""
-    found: dict[int, Alarm | None] = {}
-    best: _Peak | None = None
-    before: dict[str, _Reason] = {}
-    since: dict[str, int] = {}
-    for record in after_training(records):
-        step: int = record["step"]
-        reward, judge = gain(record, "reward"), gain(record, "judge")
-        reasons = _reasons(record, best) if reward is not None and reward.surely_up else {}
-        since = {name: since.get(name, step) for name in reasons}
-        raised = {name: reason for name, reason in reasons.items() if reason.is_gross or name in before}
-        found[step] = _alarm(step, min(since[name] for name in raised), raised) if raised else None
-        before = reasons
-        if judge is not None and reward is not None and (best is None or judge.value > best.judge.value):
-            best = _Peak(step, judge, reward)
-    return found
+    watch = Watch()
+    return {record["step"]: watch.add(record) for record in after_training(records)}
 
 
 def current(records: Iterable[Record]) -> Alarm | None:

@@ -30,28 +30,40 @@ class Best:
     values: dict[str, float | None]
 
 
+class Choice:
+    """The best of the evaluations that were added, at the same cost for each however many there were."""
+
+    def __init__(self) -> None:
+        self.best: Best | None = None
+        """None while there is none that the rule allows."""
+        self._rank = (False, 0.0)
+
+    def add(self, record: Record, raised: Alarm | None) -> None:
+        """Consider the next evaluation after training, at which the alarm is `raised`."""
+        identity, name = alarm.gain(record, "judge"), "judge"
+        if identity is None:
+            identity, name = alarm.gain(record, "reward"), "reward"
+        if identity is None or identity.value <= 0 or raised is not None:
+            return
+        motion = alarm.gain(record, "motion")
+        if not _keeps_motion(record, motion):
+            return
+        rank = (identity.low is not None and identity.low > 0, identity.value)
+        if self.best is None or rank > self._rank:
+            self._rank = rank
+            self.best = _best(record, name, identity, motion)
+
+
 def choose(records: Sequence[Record], alarms: Mapping[int, Alarm | None] | None = None) -> Best | None:
     """The best evaluation of a run; None while there is none that the rule allows. Records in order of their steps.
 
     `alarms`: their `alarm.history`, where it is known.
     """
     alarms = alarm.history(records) if alarms is None else alarms
-    chosen: Best | None = None
-    rank = (False, 0.0)
+    choice = Choice()
     for record in alarm.after_training(records):
-        identity, name = alarm.gain(record, "judge"), "judge"
-        if identity is None:
-            identity, name = alarm.gain(record, "reward"), "reward"
-        if identity is None or identity.value <= 0 or alarms[record["step"]] is not None:
-            continue
-        motion = alarm.gain(record, "motion")
-        if not _keeps_motion(record, motion):
-            continue
-        mine = (identity.low is not None and identity.low > 0, identity.value)
-        if chosen is None or mine > rank:
-            rank = mine
-            chosen = _best(record, name, identity, motion)
-    return chosen
+        choice.add(record, alarms[record["step"]])
+    return choice.best
 
 
 def read(run: RunFolder) -> Best | None:

@@ -65,7 +65,9 @@ class Evaluation:
 
     def num_due(self, step: int) -> int:
         """How many evaluations are still to come after update `step`."""
-        return sum(self.is_due(later) for later in range(step + 1, self._last_step + 1))
+        if step >= self._last_step:
+            return 0
+        return self._last_step // self._every - step // self._every + (self._last_step % self._every > 0)
 
     def is_best(self, step: int) -> bool:
         """Whether the model after update `step` was evaluated and is the best so far (see `runs.best`), on every
