@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import signal
 import socket
 import sys
 import webbrowser
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 BAD_USAGE = 2
+AUTH_VARIABLE = "REWARDFL_AUTH"
 
 
 class UsageError(Exception):
@@ -24,28 +26,48 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port (default 7860; 0 takes a free one)")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="folder of the runs (default ./runs)")
-    parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for this name and password")
+    parser.add_argument(
+        "--auth",
+        metavar="USER:PASSWORD",
+        help="ask for this name and password; others on this machine "
+        f"can read it in the list of processes: rather use --auth-file, or the variable {AUTH_VARIABLE}",
+    )
+    parser.add_argument("--auth-file", metavar="FILE", type=Path, help="ask for the USER:PASSWORD in this file")
     parser.add_argument("--share", action="store_true", help="also make a public gradio.live link (needs --auth)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
     return parser.parse_args(arguments)
 
 
-def credentials(auth: str | None) -> tuple[str, str] | None:
-    """("user", "password") of USER:PASSWORD. Raises UsageError."""
+def credentials(auth: str | None, file: Path | None = None) -> tuple[str, str] | None:
+    """("user", "password") of --auth, of the file, or of REWARDFL_AUTH, in that order; None without any.
+
+    The variable is taken out of the environment, so that no process that is started from here inherits it. Raises
+    UsageError.
+    """
+    variable = os.environ.pop(AUTH_VARIABLE, None)
+    source = "--auth" if auth is not None else "--auth-file" if file is not None else AUTH_VARIABLE
+    if auth is None and file is not None:
+        try:
+            auth = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--auth-file {file} cannot be read ({getattr(error, 'strerror', 'no text')}).") from error
+    auth = variable if auth is None else auth
     if auth is None:
         return None
     user, _, password = auth.partition(":")
     if not user or not password:
-        raise UsageError("--auth needs the form USER:PASSWORD.")
+        raise UsageError(f"{source} needs the form USER:PASSWORD.")
     return user, password
 
 
 def check_exposure(host: str, share: bool, auth: tuple[str, str] | None) -> None:
     """Refuse to be reachable from other machines without a password. Raises UsageError."""
     if auth is None and share:
-        raise UsageError("--share makes the app public: add --auth USER:PASSWORD.")
+        raise UsageError("--share makes the app public: add --auth-file FILE (or --auth USER:PASSWORD).")
     if auth is None and not is_loopback(host):
-        raise UsageError(f"--host {host} can be reached from other machines: add --auth USER:PASSWORD.")
+        raise UsageError(
+            f"--host {host} can be reached from other machines: add --auth-file FILE (or --auth USER:PASSWORD)."
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -82,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rewardfl_app.runs.folder import RunsFolderError, ensure_runs_dir
 
     try:
-        auth = credentials(options.auth)
+        auth = credentials(options.auth, options.auth_file)
         check_exposure(options.host, options.share, auth)
         port = free_port(options.host, options.port)
         runs_dir = ensure_runs_dir(options.runs_dir)
@@ -90,10 +112,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"launch_app.py: {error}", file=sys.stderr)
         return BAD_USAGE
 
+    # Ended by a signal, it still puts its uploads away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from rewardfl_app.ui import uploads
+
+    with uploads.private_folder() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
+        _serve(options, port, runs_dir, auth)
+    return 0
+
+
+def _serve(options: argparse.Namespace, port: int, runs_dir: Path, auth: tuple[str, str] | None) -> None:
+    """Build the app and serve it until it is ended."""
     from rewardfl_app.ui import gradio_start
 
     gradio_start.load()
-    from rewardfl_app.ui import theme
+    from rewardfl_app.ui import guard, theme
     from rewardfl_app.ui.app import build_app, prepare
     from rewardfl_app.ui.uploads import LARGEST_MB
 
@@ -104,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server_port=port,
         auth=auth,
         share=options.share,
-        allowed_paths=[str(runs_dir)],
+        allowed_paths=[str(runs_dir.resolve())],
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),
@@ -112,6 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quiet=True,
         ssr_mode=False,
         max_file_size=f"{LARGEST_MB}mb",
+        app_kwargs={"lifespan": guard.standing(runs_dir, password=auth is not None, shared=options.share)},
+        # Environment variables can turn these on.
+        mcp_server=False,
+        enable_monitoring=False,
+        run_history=False,
         prevent_thread_lock=True,
     )
     address = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
@@ -121,7 +160,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.no_browser and has_display():
         webbrowser.open(address)
     app.block_thread()
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,16 +19,25 @@ START_SECONDS = 60.0
 class AppProcess:
     """`python launch_app.py --port 0 --no-browser`; use as a context."""
 
-    def __init__(self, runs_dir: Path, *arguments: str, port: int = 0, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        *arguments: str,
+        port: int = 0,
+        log: Path | None = None,
+        cwd: Path | None = None,
+        **env: str,
+    ) -> None:
         self.runs_dir = runs_dir
         command = [sys.executable, str(ROOT / "launch_app.py"), "--no-browser", "--port", str(port)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **env}
         self._log = open(log or runs_dir.parent / "app.log", "ab")  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
             [*command, "--runs-dir", str(runs_dir), *arguments],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=environment,
+            cwd=cwd,
             text=True,
         )
         self.address = self._wait_for_address()
@@ -56,6 +65,11 @@ class AppProcess:
         self._log.close()
         if self.process.stdout:
             self.process.stdout.close()
+
+    def end(self) -> int:
+        """End it as a shutdown does; returns its exit code."""
+        self.process.terminate()
+        return self.process.wait(30)
 
     def __enter__(self) -> AppProcess:
         return self
