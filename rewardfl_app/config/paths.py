@@ -7,10 +7,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rewardfl_app.config.plain_file import read_plain
 from rewardfl_app.config.problems import Problem
 from rewardfl_app.config.schema import Config
 
+WEIGHT_SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".gguf"})
 WEIGHT_ENTRIES = ("high-noise model", "low-noise model", "text encoder", "VAE")
+_LARGEST_LIST = 2**20  # bytes of a list of weight files
 
 
 def missing_names(config: Config) -> Iterator[Problem]:
@@ -66,14 +69,14 @@ def located(path: str) -> Path:
 
 
 def _file(field: str, path: str | None) -> Iterator[Problem]:
-    if path and not located(path).is_file():
-        what = "is a folder, but a file is needed" if located(path).is_dir() else "does not exist"
+    if path and not os.path.isfile(located(path)):
+        what = "is a folder, but a file is needed" if os.path.isdir(located(path)) else "does not exist"
         yield Problem(field, f"{path} {what}: correct the path.")
 
 
 def _folder(field: str, path: str | None) -> Iterator[Problem]:
-    if path and not located(path).is_dir():
-        what = "is a file, but a folder is needed" if located(path).is_file() else "does not exist"
+    if path and not os.path.isdir(located(path)):
+        what = "is a file, but a folder is needed" if os.path.isfile(located(path)) else "does not exist"
         yield Problem(field, f"{path} {what}: correct the path.")
 
 
@@ -81,13 +84,13 @@ def _weights(path: str | None) -> Iterator[Problem]:
     field = "model.model_paths"
     if not path:
         return
-    if not located(path).is_file():
+    if not os.path.isfile(located(path)):
         yield from _file(field, path)
         return
     needed = f"a list of four entries is needed: {', '.join(WEIGHT_ENTRIES)}"
     try:
-        listed = json.loads(located(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        listed = json.loads(read_plain(located(path), _LARGEST_LIST).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         yield Problem(field, f"{path} cannot be read as JSON ({error}): {needed}.")
         return
     if not isinstance(listed, list) or len(listed) != len(WEIGHT_ENTRIES):
@@ -99,18 +102,21 @@ def _weights(path: str | None) -> Iterator[Problem]:
 
 
 def _entry(listing: Path, name: str, entry: object) -> Iterator[Problem]:
-    """One entry of model_paths: a file, a diffusers folder or a list of shards."""
+    """One entry of model_paths: a file, a diffusers folder or a list of shards.
+
+    The listing may be another file, with a secret in it: of what it holds only the names of weight files are told.
+    """
     field = "model.model_paths"
     files = entry if isinstance(entry, list) else [entry]
     if not files or not all(isinstance(file, str) and file for file in files):
-        yield Problem(field, f"The {name} in {listing} must be a path or a list of paths, but it is {entry!r}.")
+        yield Problem(field, f"The {name} in {listing} must be a path or a list of paths.")
         return
-    missing = [file for file in files if not (listing.parent / located(str(file))).exists()]
+    missing = [file for file in files if not os.path.exists(listing.parent / located(str(file)))]
     if missing:
+        first = str(missing[0])
+        told = first if Path(first).suffix in WEIGHT_SUFFIXES else "a file or folder"
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        yield Problem(
-            field, f"The {name} in {listing} names {missing[0]}{more}, which does not exist: correct the path."
-        )
+        yield Problem(field, f"The {name} in {listing} names {told}{more}, which does not exist: correct the path.")
 
 
 def _face_pack(path: str | None) -> Iterator[Problem]:
@@ -118,7 +124,7 @@ def _face_pack(path: str | None) -> Iterator[Problem]:
     if not path:
         return
     folder = located(path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         yield from _folder(field, path)
     elif not any(folder.glob("*.onnx")):
         # Unpacking antelopev2.zip into a folder of that name leaves the files one folder deeper.
@@ -128,9 +134,9 @@ def _face_pack(path: str | None) -> Iterator[Problem]:
 
 
 def _judge(path: str | None) -> Iterator[Problem]:
-    if path and not located(path).exists():
+    if path and not os.path.exists(located(path)):
         yield from _file("reward.judge_model_path", path)
-    elif path and located(path).is_dir() and not any(located(path).glob("*.onnx")):
+    elif path and os.path.isdir(located(path)) and not any(located(path).glob("*.onnx")):
         yield Problem("reward.judge_model_path", f"{path} has no .onnx file in it: name the judge's ONNX file.")
 
 

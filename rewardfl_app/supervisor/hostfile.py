@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, int]:
             continue
         match = _LINE.match(text)
         if match is None or int(match[2]) < 1:
-            raise HostfileError(f"{path}: line {number} is {text!r}: write `host slots=N` with N of 1 or more.")
+            raise HostfileError(f"{path}: line {number} is not `host slots=N` with N of 1 or more: write it so.")
         if match[1] in hosts:
             raise HostfileError(f"{path}: line {number} names {match[1]} again: give all its slots in one line.")
         hosts[match[1]] = int(match[2])

@@ -252,7 +252,8 @@ def test_hub_entries_are_four_of_the_right_form(wan: Mapping[str, Path]) -> None
         ("{}", "holds a dict, but a list of four"),
         ('["a", "b"]', "holds a list of 2, but a list of four"),
         ('["high.safetensors", 5, "text_encoder", "vae.pth"]', "The low-noise model in"),
-        ('["high.safetensors", ["low_1.safetensors", "gone"], "text_encoder", "vae.pth"]', "names gone"),
+        ('["high.safetensors", ["low_1.safetensors", "gone.bin"], "text_encoder", "vae.pth"]', "names gone.bin"),
+        ('["high.safetensors", "token-of-mine", "text_encoder", "vae.pth"]', "names a file or folder, which"),
         ('["gone", "low_1.safetensors", "text_encoder", "vae.pth"]', "The high-noise model"),
     ],
 )

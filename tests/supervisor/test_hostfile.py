@@ -23,8 +23,8 @@ def test_hosts_are_read_as_the_launcher_reads_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("worker-0 slots=4\nworker-1\n", "line 2 is 'worker-1': write `host slots=N`"),
-        ("worker-0 slots=0\n", "line 1 is"),
+        ("worker-0 slots=4\nworker-1\n", "line 2 is not `host slots=N`"),
+        ("worker-0 slots=0\n", "line 1 is not"),
         ("a slots=1\na slots=2\n", "line 2 names a again"),
         ("# nothing\n", "names no machine"),
     ],
