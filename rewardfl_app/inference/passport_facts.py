@@ -16,11 +16,11 @@ from rewardfl_app.config.schema import Config
 from rewardfl_app.data import manifest
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs import alarm, best, changes, content
-from rewardfl_app.runs.alarm import Alarm
+from rewardfl_app.runs.alarm import Alarm, Record
 from rewardfl_app.runs.best import Best
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
-from rewardfl_app.runs.metrics import Record, current, is_evaluation, read_all
+from rewardfl_app.runs.metrics import current, is_evaluation, read_all
 from rewardfl_app.runs.status import read_status
 
 PRESET_OF_FAMILY = {"pocket": "pocket", "wan2_2": "wan22_i2v_a14b"}

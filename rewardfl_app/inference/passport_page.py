@@ -14,8 +14,8 @@ from rewardfl_app.inference.passport_facts import Facts
 from rewardfl_app.inference.report_charts import interval_bar
 from rewardfl_app.inference.report_page import OTHERS, TILES
 from rewardfl_app.runs import alarm
+from rewardfl_app.runs.alarm import Record
 from rewardfl_app.runs.change import number
-from rewardfl_app.runs.metrics import Record
 
 if TYPE_CHECKING:
     from rewardfl_app.inference.passport import Clip

@@ -30,7 +30,7 @@ from typing import Any
 
 from rewardfl_app.runs.change import number
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 
 NOTICEABLE = 0.005  # cosine similarity: smaller changes are called unchanged
 CLEAR = 0.02  # cosine similarity: what counts as sure without an interval

@@ -8,7 +8,8 @@ evaluation records hold step, time and `eval/NAME` values (see `video_values`), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rewardfl_app.runs.jsonlines import JsonLinesReader, JsonLinesWriter, Record, read_all
 
@@ -23,7 +24,7 @@ class MetricsReader(JsonLinesReader):
     """The page's side of metrics.jsonl."""
 
 
-def is_evaluation(record: Record) -> bool:
+def is_evaluation(record: Mapping[str, Any]) -> bool:
     """Whether a record is of an evaluation (it has values named `eval/...`)."""
     return any(key.startswith("eval/") for key in record)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rewardfl_app.runs.change import number
+from rewardfl_app.runs.evaluations import Evaluated
 from rewardfl_app.runs.metrics import is_evaluation
 
-Record = dict[str, Any]
+Record = Mapping[str, Any]
 
-MAX_POINTS = 1000
+MAX_POINTS = 1000  # of a curve that is drawn
+MAX_KEPT = 4 * MAX_POINTS  # of a curve that is remembered
 EVALUATION = "eval/"
 # Parts of an evaluation record that belong to another value: the base model's, the change, its interval.
 _PARTS = ("_baseline", "_gain", "_gain_low", "_gain_high")
@@ -26,9 +28,14 @@ _NO_CURVE = frozenset({"step", "time", "eval/alarm", "eval/similarity_curve", "e
 
 class Column:
     """One measured value over the steps: parallel arrays of step, unix time, value and the ends of its 95% interval
-    (NaN where there is none)."""
+    (NaN where there is none).
+
+    A long run needs no more memory than a short one: beyond MAX_KEPT points, the lowest and the highest of each stretch
+    of steps stay, and the stretches become longer.
+    """
 
     def __init__(self) -> None:
+        self._stretch = 1  # steps
         self.steps = array("d")
         self.times = array("d")
         self.values = array("d")
@@ -42,6 +49,8 @@ class Column:
         self.values.append(value)
         self.lows.append(low)
         self.highs.append(high)
+        if len(self.steps) > MAX_KEPT:
+            self._thin_out()
 
     def cut(self, step: float, keep_step: bool) -> bool:
         """Forget everything from `step` on, or after it with keep_step; whether there was anything."""
@@ -55,12 +64,20 @@ class Column:
     def kept(self, after: float, limit: int = MAX_POINTS) -> list[int]:
         """Indices of the points after a step, thinned to about `limit`."""
         first = bisect_right(self.steps, after)
-        return [first + i for i in thin(np.frombuffer(self.values)[first:], limit)] if self.values else []
+        kept = thin(np.array(self.steps[first:]), np.array(self.values[first:]), limit)
+        return [first + index for index in kept]
 
     @property
     def has_intervals(self) -> bool:
         """Whether any point has one."""
         return any(not math.isnan(low) for low in self.lows)
+
+    def _thin_out(self) -> None:
+        steps, values = np.array(self.steps), np.array(self.values)
+        while len(kept := _extremes(steps // self._stretch, values)) > MAX_KEPT // 2:
+            self._stretch *= 2
+        for numbers in self._arrays():
+            numbers[:] = array("d", np.array(numbers)[kept].tobytes())
 
     def _arrays(self) -> tuple[array[float], ...]:
         return self.steps, self.times, self.values, self.lows, self.highs
@@ -75,11 +92,12 @@ class Columns:
 
     def __init__(self) -> None:
         self.start_time: float | None = None
-        self.evaluations: list[Record] = []
+        self.evaluations: list[Evaluated] = []
         self.cuts = 0
         self.last_trained = -math.inf
         self.last_evaluated = -math.inf
         self._columns: dict[str, Column | None] = {}  # None: what is no curve
+        self._baselines: dict[str, float] = {}
         self._last_step = -math.inf
 
     def extend(self, records: Iterable[Record]) -> None:
@@ -100,13 +118,7 @@ class Columns:
 
     def baseline(self, name: str) -> float | None:
         """The base model's value of `eval/...`, None when it was not measured."""
-        for record in reversed(self.evaluations):
-            value = number(record.get(f"{name}_baseline"))
-            if value is None and record["step"] == 0:
-                value = number(record.get(name))
-            if value is not None:
-                return value
-        return None
+        return self._baselines.get(name)
 
     def _add(self, step: int, record: Record) -> None:
         evaluated = is_evaluation(record)
@@ -117,7 +129,7 @@ class Columns:
         if self.start_time is None:
             self.start_time = time
         if evaluated:
-            self.evaluations.append(record)
+            self.evaluations.append(Evaluated(record))
             self.last_evaluated = step
         else:
             self.last_trained = step
@@ -129,6 +141,9 @@ class Columns:
                 continue
             if evaluated:
                 column.append(step, time, value, *_interval(record, name))
+                before = value if step == 0 else number(record.get(f"{name}_baseline"))
+                if before is not None:
+                    self._baselines[name] = before
             else:
                 column.append(step, time, value)
 
@@ -151,14 +166,19 @@ def _interval(record: Record, name: str) -> tuple[float, float]:
     return before + low, before + high
 
 
-def thin(values: NDArray[np.float64], limit: int = MAX_POINTS) -> list[int]:
-    """Indices of at most about `limit` values: the first, the last, and of each stretch the lowest and the highest, so
-    that no spike is lost."""
+def _extremes(stretches: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the lowest and the highest value of each stretch, and of the first and the last of all."""
+    order = np.lexsort((values, stretches))
+    first = np.flatnonzero(np.diff(stretches[order], prepend=-np.inf))
+    last = np.append(first[1:], len(order)) - 1
+    return np.unique(np.concatenate([order[first], order[last], [0, len(order) - 1]]))
+
+
+def thin(steps: NDArray[np.float64], values: NDArray[np.float64], limit: int = MAX_POINTS) -> list[int]:
+    """Indices of at most about `limit` points: the first, the last, and of each stretch of steps the lowest and the
+    highest, so that no spike is lost."""
     if len(values) <= limit:
         return list(range(len(values)))
-    width = math.ceil(len(values) / (limit // 2))
-    padded = np.pad(values, (0, -len(values) % width), mode="edge").reshape(-1, width)
-    starts = np.arange(len(padded)) * width
-    extremes = np.concatenate([starts + padded.argmin(axis=1), starts + padded.argmax(axis=1)])
-    kept: list[int] = np.unique(np.clip(np.append(extremes, [0, len(values) - 1]), 0, len(values) - 1)).tolist()
+    stretch = (steps[-1] - steps[0] + 1) / (limit // 2)
+    kept: list[int] = _extremes((steps - steps[0]) // stretch, values).tolist()
     return kept

@@ -13,9 +13,9 @@ import numpy as np
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs import best, checkpoints, video_values
 from rewardfl_app.runs.change import mean_change, number
+from rewardfl_app.runs.evaluations import Evaluated, EvaluationReader
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
-from rewardfl_app.runs.metrics import current, is_evaluation, read_all
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.samples import BASELINE_STEP, Sample, list_references, list_samples
 from rewardfl_app.runs.video_values import MEASURES
@@ -227,7 +227,7 @@ def _modified(path: Path) -> int:
 
 def _said(left: Side, right: Side, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """level and sentence on the change, and what the reward-hacking panel shows of the run of `right`."""
-    evaluations = [record for record in current(read_all(right.run.metrics)) if is_evaluation(record)]
+    evaluations = _evaluations(right.run)
     panel = hacking.payload(evaluations, right.step) if evaluations and right.step else None
     if not rows:
         return {"level": "waiting", "sentence": "", "hacking": panel}
@@ -243,3 +243,10 @@ def _said(left: Side, right: Side, rows: list[dict[str, Any]]) -> dict[str, Any]
     told = verdict(changes)
     level = {"warning": "warn"}.get(told["tone"], told["tone"])
     return {"level": level, "sentence": told["sentence"], "hacking": panel}
+
+
+def _evaluations(run: RunFolder) -> list[Evaluated]:
+    """The evaluations of a run that stand; its training records are not parsed."""
+    reader = EvaluationReader(run)
+    reader.look()
+    return reader.records

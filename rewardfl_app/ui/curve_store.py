@@ -19,7 +19,7 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.metrics import MetricsReader
 from rewardfl_app.ui import charts, hacking
 from rewardfl_app.ui.charts import significant
-from rewardfl_app.ui.columns import EVALUATION, Column, Columns, Record
+from rewardfl_app.ui.columns import EVALUATION, Column, Columns
 
 # Runs followed at once: the one that is looked at and those laid over it, for a few pages.
 NUM_RUNS = 24
@@ -80,7 +80,7 @@ class FollowedRun:
             }
 
     def _read(self) -> bool:
-        new: list[Record] = self._reader.read_new()
+        new = self._reader.read_new()
         restarted = self._reader.restarts != self._restarts
         self._restarts = self._reader.restarts
         if restarted:

@@ -6,17 +6,19 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rewardfl_app.runs import alarm, best
+from rewardfl_app.runs.alarm import Record
 from rewardfl_app.runs.change import number
 from rewardfl_app.runs.evaluations import EvaluationReader
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
-from rewardfl_app.runs.jsonlines import Record, read_all
+from rewardfl_app.runs.jsonlines import read_all
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.status import read_status
 from rewardfl_app.supervisor import queue
@@ -173,7 +175,7 @@ def seconds_taken(run: RunFolder) -> float | None:
     return round(seconds, 1) if attempts else None
 
 
-def measured(evaluations: list[Record]) -> Row:
+def measured(evaluations: Sequence[Record]) -> Row:
     """What the newest evaluation says: changes from the base model with their intervals, and the alarm."""
     trained = alarm.after_training(evaluations)
     row: Row = {"evaluated": None, "alarm": None, "reward": None, "judge": None, "motion": None}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rewardfl_app.runs.evaluations import EvaluationReader
+from rewardfl_app.runs.evaluations import Evaluated, EvaluationReader
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.metrics import MetricsWriter, current, is_evaluation, read_all
 
@@ -31,8 +31,8 @@ def _write(run: RunFolder, *records: dict[str, Any]) -> None:
             writer.append(record)
 
 
-def _standing(run: RunFolder) -> list[dict[str, Any]]:
-    return [record for record in current(read_all(run.metrics)) if is_evaluation(record)]
+def _standing(run: RunFolder) -> list[Evaluated]:
+    return [Evaluated(record) for record in current(read_all(run.metrics)) if is_evaluation(record)]
 
 
 def test_only_what_is_new_is_read(run: RunFolder) -> None:

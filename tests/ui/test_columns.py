@@ -63,7 +63,8 @@ def test_growing_step_by_step_agrees_with_reading_at_once(seed: int) -> None:
     standing = current(records)
     for name in ("loss", "eval/reward"):
         assert _points(columns, name) == [(float(r["step"]), r[name]) for r in standing if name in r]
-    assert columns.evaluations == [r for r in standing if "eval/reward" in r]
+    judged = [(record["step"], record["eval/reward"]) for record in columns.evaluations]
+    assert judged == [(r["step"], r["eval/reward"]) for r in standing if "eval/reward" in r]
 
 
 def test_what_no_longer_stands_is_counted_and_nothing_else() -> None:
@@ -76,17 +77,39 @@ def test_what_no_longer_stands_is_counted_and_nothing_else() -> None:
 def test_thinning_keeps_ends_and_spikes() -> None:
     values = np.zeros(10_007)
     values[5003], values[7001] = 50.0, -50.0
-    kept = module.thin(values)
+    kept = module.thin(np.arange(10_007.0), values)
     assert len(kept) <= module.MAX_POINTS + 2
     assert {0, 10_006, 5003, 7001} <= set(kept)
     assert kept == sorted(set(kept))
 
 
 def test_short_series_are_not_thinned() -> None:
-    assert module.thin(np.zeros(5)) == [0, 1, 2, 3, 4]
+    assert module.thin(np.arange(5.0), np.zeros(5)) == [0, 1, 2, 3, 4]
 
 
 def test_only_what_comes_after_a_step_is_kept() -> None:
     column = _columns([_training(step) for step in range(1, 11)]).get("loss")
     assert column is not None
     assert [column.steps[i] for i in column.kept(7)] == [8, 9, 10] and column.kept(10) == []
+
+
+def test_a_long_curve_keeps_its_ends_and_its_spikes_and_no_more_points() -> None:
+    columns = Columns()
+    spikes = {700: 9.0, 31_234: -9.0, 44_001: 8.0}
+    for step in range(1, 50_001):
+        columns.extend([_training(step, loss=spikes.get(step, math.sin(step)))])
+        column = columns.get("loss")
+        assert column is not None and len(column.steps) <= module.MAX_KEPT
+    points = _points(columns, "loss")
+    assert points[0][0] == 1 and points[-1][0] == 50_000 and spikes.items() <= dict(points).items()
+    assert [x for x, _ in points] == sorted({x for x, _ in points})
+    assert column is not None
+    drawn = [column.steps[index] for index in column.kept(-math.inf)]
+    assert len(drawn) <= module.MAX_POINTS + 2 and max(np.diff(drawn)) <= 3 * 50_000 / (module.MAX_POINTS / 2)
+
+
+def test_a_resumed_long_run_is_cut_where_it_goes_on() -> None:
+    columns = _columns([_training(step) for step in range(1, 20_001)])
+    columns.extend([_training(12_345, loss=7.0)])
+    points = _points(columns, "loss")
+    assert points[-1] == (12_345, 7.0) and points[-2][0] < 12_345
