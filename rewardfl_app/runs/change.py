@@ -14,6 +14,7 @@ _T95 = (
     2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
 _Z95 = 1.959964
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Change:
 
 
 def number(value: object) -> float | None:
-    """The value if it is a finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """The value if it is a number that can be reckoned with (finite, and its square is, too), else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:
         return None
     return float(value)
 

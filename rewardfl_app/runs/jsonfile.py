@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardfl_app.runs import durable
+from rewardfl_app.config.plain_file import read_plain
+from rewardfl_app.runs import durable, jsontext
 
 
 def plain(value: object) -> Any:
@@ -53,7 +54,7 @@ def write_json_atomic(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in the file; None when the file is missing, is not JSON, or holds something else than an object."""
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = jsontext.parse(read_plain(path))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
