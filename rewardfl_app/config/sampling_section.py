@@ -12,7 +12,7 @@ class SamplingConfig(Section):
     """The denoising steps and which of them carry the gradient."""
 
     num_inference_steps: int = _field(
-        8, "Denoising steps per video; 4 or 8 for the distilled Wan2.2 (Lightning).", level="basic", ge=1
+        8, "Denoising steps per video; 4 or 8 for the distilled Wan2.2 (Lightning).", level="basic", ge=1, le=1000
     )
     shift: float = _field(
         5.0,
@@ -25,6 +25,7 @@ class SamplingConfig(Section):
         "First step that carries the gradient: a step index from 0. Steps before it run without gradient.",
         level="basic",
         ge=0,
+        le=999,
     )
     final_timestep: int = _field(
         7,
@@ -32,6 +33,7 @@ class SamplingConfig(Section):
         "stops earlier, the predicted clean video of that step is decoded.",
         level="basic",
         ge=0,
+        le=999,
     )
     gradient_decay: float = _field(
         1.0,
