@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from rewardfl_app.config.plain_file import open_plain
+
 _AGAIN = "copy or download it again"
 
 
@@ -17,7 +19,7 @@ def why_unreadable(path: Path, reason: object) -> str:
     boxes = [name for name, _ in _boxes(path)]
     if boxes and (b"moov" not in boxes or is_cut_off(path)):
         return f"{path} is cut off: the index of the video (moov) is missing or not whole; {_AGAIN}."
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         head = file.read(4096)
     if _is_text(head):
         return f"{path} is no video: it holds text."
@@ -33,7 +35,7 @@ def is_cut_off(path: Path) -> bool:
 def _boxes(path: Path) -> Iterator[tuple[bytes, int]]:
     """Name and end of the outermost boxes of an mp4 or mov, the last of which may lie beyond the file."""
     size = os.path.getsize(path)
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         start = 0
         while start + 8 <= size:
             name, end = _box(file, start, size)

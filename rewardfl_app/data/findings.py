@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rewardfl_app.data.manifest import Row, RowProblem
-from rewardfl_app.runs import content, jsonlines
+from rewardfl_app.runs import content, jsonlines, typed
+from rewardfl_app.runs.change import number
 from rewardfl_app.runs.jsonlines import JsonLinesReader
 
 
@@ -52,7 +53,8 @@ class Finding:
 
 # Files of a row in the order video, input_image, end_image; [path, size, time] each, null where it has none.
 _Stamps = list[list[Any] | None]
-_REPORTED = frozenset(name.name for name in fields(RowReport))
+_COUNTS = ("height", "width", "num_frames", "people", "num_looked")
+_NUMBERS = ("fps", "face_size", "det_score", "face_rate")
 
 
 class Findings:
@@ -69,7 +71,7 @@ class Findings:
     def refresh(self) -> None:
         """Read what was appended since the last call."""
         for record in self._reader.read_new():
-            if isinstance(record.get("stamps"), list) and isinstance(record.get("report"), dict):
+            if _are_stamps(record.get("stamps")) and isinstance(record.get("report"), dict):
                 self._by_stamps[content.digest(record["stamps"])] = record
                 self._by_content[str(record.get("content"))] = record
                 self._sizes.add(_sizes(record["stamps"]))
@@ -115,6 +117,14 @@ def _sizes(stamps: _Stamps) -> tuple[int | None, ...]:
     return tuple(None if stamp is None else stamp[1] for stamp in stamps)
 
 
+def _are_stamps(value: object) -> bool:
+    """Whether it has the form that `_stamps` gives: another program may have written into the file."""
+    return isinstance(value, list) and all(
+        stamp is None or (isinstance(stamp, list) and len(stamp) == 3 and typed.whole(stamp[1]) is not None)
+        for stamp in value
+    )
+
+
 def _content(row: Row) -> str | None:
     try:
         return content.digest([None if path is None else content.file_digest(path) for path in _files(row)])
@@ -124,11 +134,23 @@ def _content(row: Row) -> str | None:
 
 def _finding(record: dict[str, Any], row: Row) -> Finding:
     """The record as a finding of this row, which may lie elsewhere by now."""
-    known = {name: value for name, value in record["report"].items() if name in _REPORTED}
-    before, now = str(known.get("video")), str(row.video)
-    report = replace(RowReport(**known), row=row.index, video=now)
+    known = record["report"]
+    before, now = typed.text(known.get("video")), str(row.video)
+    values: dict[str, Any] = {name: typed.whole(known.get(name)) for name in _COUNTS}
+    values.update({name: number(known.get(name)) for name in _NUMBERS})
+    report = RowReport(row.index, now, **values, boxes=_boxes(known.get("boxes")))
+    told = record.get("problems")
     problems = [
-        RowProblem(row.index, str(told["message"]).replace(before, now), str(told["field"]))
-        for told in record.get("problems", [])
+        RowProblem(row.index, typed.text(one.get("message")).replace(before or now, now), typed.text(one.get("field")))
+        for one in (told if isinstance(told, list) else [])
+        if isinstance(one, dict)
     ]
     return Finding(report, problems)
+
+
+def _boxes(value: object) -> list[list[float]] | None:
+    if not isinstance(value, list):
+        return None
+    found = [[number(side) for side in box] for box in value if isinstance(box, list)]
+    whole = [[side for side in box if side is not None] for box in found]
+    return [box for box in whole if len(box) == 4]

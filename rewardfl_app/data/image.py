@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.data.errors import DataError
 
 Pixels = NDArray[np.uint8]
@@ -20,7 +21,7 @@ class ImageError(DataError):
 def is_still(path: Path) -> bool:
     """Whether a file is a picture that does not move, told by its content; an animated GIF or WebP is a video."""
     try:
-        with Image.open(path) as image:
+        with open_plain(path) as file, Image.open(file) as image:
             return not getattr(image, "is_animated", False) or image.format == "MPO"  # phones: a JPEG and its depth
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
         return False
@@ -32,7 +33,7 @@ def read(path: Path, height: int | None = None, width: int | None = None) -> Pix
     16 bits are brought to 8, transparency is ignored.
     """
     try:
-        with Image.open(path) as image:
+        with open_plain(path) as file, Image.open(file) as image:
             pixels = np.array(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist.") from error

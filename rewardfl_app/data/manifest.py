@@ -7,12 +7,15 @@ UTF-8 (with or without a byte order mark), a header line, the columns `video` an
 from __future__ import annotations
 
 import csv
+import io
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rewardfl_app.config.paths import located
+from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.data import image, video
 from rewardfl_app.data.errors import DataError
 
@@ -86,7 +89,7 @@ def read_usable(metadata_path: Path | str, needed_columns: Sequence[str] = ()) -
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path} is no metadata.csv: the name must end with .csv.")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_plain(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, strict=True)
             columns = [column.strip() for column in reader.fieldnames or []]
             reader.fieldnames = columns
@@ -161,7 +164,7 @@ def _file(folder: Path, record: dict[str, str | None], column: str) -> Path:
     if not value:
         raise _ColumnError(column, f"the column {column} is empty.")
     path = folder / value  # an absolute value stays as it is
-    if not path.is_file():
-        reason = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # a pipe is none
+        reason = "is a folder" if os.path.isdir(path) else "does not exist"
         raise _ColumnError(column, f"the file {path} of column {column} {reason}.")
     return path

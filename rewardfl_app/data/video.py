@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,8 +167,9 @@ def _frames(path: Path) -> Iterator[Pixels]:
 def _open(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its first video stream; every error of FFmpeg inside becomes a VideoError."""
     path = Path(path)
-    if not path.is_file():
-        raise VideoError(f"{path} {'is a folder: name a video' if path.is_dir() else 'does not exist'}.")
+    if not os.path.isfile(path):
+        kind = "is a folder" if os.path.isdir(path) else "is no file" if os.path.lexists(path) else ""
+        raise VideoError(f"{path} {f'{kind}: name a video' if kind else 'does not exist'}.")
     try:
         with av.open(str(path)) as container:
             # The cover picture of a piece of music counts as video for FFmpeg.

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.plain_file import open_plain
+
 WHOLE_BELOW_BYTES = 64 * 2**20
 _END_BYTES = 2**20
 
@@ -50,7 +52,7 @@ def tree_digest(path: Path | str, suffix: str = "") -> str:
 # One process asks for the same weights again and again; a file that changed has another size or time.
 @lru_cache(maxsize=4096)
 def _file_digest(path: str, size: int, mtime_ns: int, inode: int) -> str:
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         if size < WHOLE_BELOW_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()
         ends: Any = hashlib.sha256(file.read(_END_BYTES))
