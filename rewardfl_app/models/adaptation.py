@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from rewardfl_app.models import lora
 from rewardfl_app.models.dropout import Key, Masks
 from rewardfl_app.models.precision import train_in_float32
 from rewardfl_app.models.sources import WeightsError
+from rewardfl_app.models.tensor_file import open_tensors
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
@@ -224,7 +225,7 @@ def _fill(expert: WanTransformer3DModel, path: Path, strength: float = 1.0) -> N
     than 1, the expert's own weights plus `strength` times the difference."""
     expected = dict(expert.named_parameters())
     try:
-        with safe_open(path, framework="pt") as opened:
+        with open_tensors(path) as opened:
             wrong = sorted(set(opened.keys()) ^ set(expected))
             if wrong:
                 state = "has no" if wrong[0] in expected else "has an unexpected"

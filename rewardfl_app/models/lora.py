@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rewardfl_app.models.dropout import KeyedDropout, Masks
 from rewardfl_app.models.sources import WeightsError
+from rewardfl_app.models.tensor_file import open_tensors
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
@@ -135,7 +136,7 @@ def load(expert: WanTransformer3DModel, path: Path) -> None:
     """Puts a file written by `save` into a LoRA made by `add` with the same rank and layers. Raises WeightsError
     naming file and key."""
     try:
-        with safe_open(path, framework="pt") as opened:
+        with open_tensors(path) as opened:
             saved = {key: opened.get_tensor(key) for key in opened.offset_keys()}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"LoRA: {path} is missing, truncated or not a safetensors file ({error})") from error

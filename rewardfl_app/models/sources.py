@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rewardfl_app.config.plain_file import read_plain
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import ModelConfig
 
 NETWORKS = ("high_noise_model", "low_noise_model", "text_encoder", "vae")
+_LARGEST_LIST = 2**26  # bytes of an index or a list of files
 DEFAULT_TOKENIZER = "google/umt5-xxl"
 
 
@@ -63,26 +67,28 @@ def source(network: str, paths: list[Path]) -> Source:
         raise WeightsError(f"{network}: no file is named")
     files: list[Path] = []
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise WeightsError(f"{network}: {path} does not exist")
-        files.extend(_folder_files(network, path) if path.is_dir() else [path])
+        files.extend(_folder_files(network, path) if os.path.isdir(path) else [path])
+    if unusable := next((file for file in files if not os.path.isfile(file)), None):
+        raise WeightsError(f"{network}: {unusable} is no file: name a .safetensors or .pth file")
     config = files[0].parent / "config.json"
-    return Source(network, tuple(files), config if config.is_file() else None)
+    return Source(network, tuple(files), config if os.path.isfile(config) else None)
 
 
 def _folder_files(network: str, folder: Path) -> list[Path]:
     index = sorted(folder.glob("*.safetensors.index.json"))
     if index:
         try:
-            names = sorted(set(json.loads(index[0].read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+            names = _shards(index[0])
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise WeightsError(f"{network}: {index[0]} is not an index of safetensors shards") from error
-        missing = [name for name in names if not (folder / name).is_file()]
+        missing = [name for name in names if not os.path.isfile(folder / name)]
         if missing:
             raise WeightsError(f"{network}: {folder / missing[0]} is missing, {index[0].name} names it")
         return [folder / name for name in names]
     for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return [folder / name]
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -90,12 +96,20 @@ def _folder_files(network: str, folder: Path) -> list[Path]:
     return files
 
 
+def _shards(index: Path) -> list[str]:
+    """The files that an index names, each a name in its own folder. Raises OSError, ValueError, KeyError, TypeError."""
+    names = set(json.loads(read_plain(index, _LARGEST_LIST).decode("utf-8"))["weight_map"].values())
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise ValueError("it names something else than files beside it")
+    return sorted(names)
+
+
 def _from_json(path: Path) -> list[list[Path]]:
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
+        listed = json.loads(read_plain(path, _LARGEST_LIST).decode("utf-8"))
     except OSError as error:
         raise WeightsError(f"model.model_paths: {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"model.model_paths: {path} is not JSON ({error})") from error
     if not isinstance(listed, list) or len(listed) != len(NETWORKS):
         raise WeightsError(

@@ -231,8 +231,8 @@ def load_expert(source: Source, dtype: torch.dtype = torch.float32) -> WanTransf
     config = weights.read_config(source)
     if "num_attention_heads" not in config:
         config = _inferred(source, lambda: original_format.transformer_config(config, state))
-    with weights.empty_weights():
-        expert = WanTransformer3DModel(**_arguments(WanTransformer3DModel, config))
+    known = _arguments(WanTransformer3DModel, config)
+    expert = weights.empty_network(source, known, len(state), lambda: WanTransformer3DModel(**known))
     filled = weights.fill(
         expert,
         state,
@@ -256,8 +256,8 @@ def load_vae(source: Source, dtype: torch.dtype = torch.float32) -> WanVae:
     config = weights.read_config(source)
     if "base_dim" not in config:
         config = _inferred(source, lambda: original_format.vae_config(state))
-    with weights.empty_weights():
-        vae = WanVae(**_arguments(AutoencoderKLWan, config))
+    known = _arguments(AutoencoderKLWan, config)
+    vae = weights.empty_network(source, known, len(state), lambda: WanVae(**known))
     return weights.fill(vae, state, source, dtype=dtype)
 
 
@@ -267,8 +267,7 @@ def load_text_encoder(source: Source, dtype: torch.dtype = torch.float32) -> UMT
     config = weights.read_config(source)
     if "d_model" not in config:
         config = _inferred(source, lambda: original_format.text_encoder_config(state))
-    with weights.empty_weights():
-        encoder = UMT5EncoderModel(UMT5Config(**config))
+    encoder = weights.empty_network(source, config, len(state), lambda: UMT5EncoderModel(UMT5Config(**config)))
     filled = weights.fill(encoder, state, source, dtype=dtype, tied=("encoder.embed_tokens.weight", "shared.weight"))
     filled.tie_weights()
     if filled.shared.weight.is_meta:
@@ -281,9 +280,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if name.startswith(("/", ".")) and not Path(name).is_dir():
         raise WeightsError(f"tokenizer: {name} is not a folder; set model.tokenizer_path")
     try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"tokenizer: {name} cannot be loaded ({str(error).splitlines()[0]})") from error
+        # Without the word, a folder that brings code of its own would make transformers ask at the terminal.
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises Exception itself
+        raise WeightsError(f"tokenizer: {name} cannot be loaded ({str(error).partition(chr(10))[0]})") from error
 
 
 def _place(module: Module, device: torch.device) -> Module:
@@ -301,6 +301,9 @@ def _inferred(source: Source, infer: Any) -> dict[str, Any]:
         return infer()
     except KeyError as error:
         raise WeightsError(f"{source.network}: {source.place} has no key {error.args[0]}") from error
+    except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+        message = f"{source.network}: the tensors of {source.place} have other shapes than this network's ({error})"
+        raise WeightsError(message) from error
 
 
 def _checkpointing(expert: WanTransformer3DModel, model: ModelConfig, device: torch.device) -> None:

@@ -7,21 +7,27 @@ Original Wan files (separate q/k/v/o names, `.pth` for the VAE and the text enco
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from rewardfl_app.config.plain_file import open_plain, read_plain
 from rewardfl_app.models.sources import Source, WeightsError
+from rewardfl_app.models.tensor_file import open_tensors
+from rewardfl_app.runs.jsontext import parse
 
 Module = TypeVar("Module", bound=nn.Module)
 
 _PYTORCH = (".pth", ".pt", ".bin")
+LARGEST_CONFIG = 2**20  # bytes of a config.json
+# Counts of a configuration that layers are made by, and sizes that memory is taken for before a weight is looked at.
+_LAYERS = ("num_layers", "num_decoder_layers", "num_res_blocks")
+_LARGEST = {"rope_max_seq_len": 2**16, "attention_head_dim": 2**12}
 
 
 def read_state(source: Source) -> dict[str, Tensor]:
@@ -41,7 +47,7 @@ def check(source: Source) -> None:
         if file.suffix in _PYTORCH:
             continue
         try:
-            with safe_open(file, framework="pt", device="cpu"):
+            with open_tensors(file):
                 pass
         except (SafetensorError, OSError) as error:
             raise _damaged(source.network, file, error) from error
@@ -50,15 +56,18 @@ def check(source: Source) -> None:
 def _tensors(network: str, file: Path) -> Iterator[tuple[str, Tensor]]:
     if file.suffix in _PYTORCH:
         try:
+            open_plain(file).close()  # torch would wait for ever at a named pipe
             loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torch raises half a dozen types for a damaged archive
             raise WeightsError(f"{network}: {file} is damaged or not a PyTorch weight file ({_line(error)})") from error
-        if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-            raise WeightsError(f"{network}: {file} is not a dictionary of tensors")
+        if not isinstance(loaded, dict) or not all(
+            isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
+        ):
+            raise WeightsError(f"{network}: {file} is not a dictionary of tensors by name")
         yield from loaded.items()
         return
     try:
-        with safe_open(file, framework="pt", device="cpu") as opened:
+        with open_tensors(file) as opened:
             for key in opened.offset_keys():
                 yield key, opened.get_tensor(key)
     except (SafetensorError, OSError) as error:
@@ -78,15 +87,28 @@ def read_config(source: Source) -> dict[str, Any]:
     if source.config is None:
         return {}
     try:
-        config = json.loads(source.config.read_text(encoding="utf-8"))
+        config = parse(read_plain(source.config, LARGEST_CONFIG))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{source.network}: {source.config} is not JSON ({_line(error)})") from error
     return config if isinstance(config, dict) else {}
 
 
-def empty_weights() -> Any:
-    """A context in which modules are built without memory for their parameters; buffers are real."""
-    return init_empty_weights()
+def empty_network(source: Source, config: dict[str, Any], num_tensors: int, make: Callable[[], Module]) -> Module:
+    """The network that `make` builds from `config`, without memory for its parameters; buffers are real.
+
+    Raises WeightsError when the configuration describes none, or a larger one than `num_tensors` tensors can fill.
+    """
+    place = source.config or source.place
+    limits = {**dict.fromkeys(_LAYERS, num_tensors), **_LARGEST}
+    for name, most in limits.items():
+        value = config.get(name)
+        if isinstance(value, int | float) and not 0 <= value <= most:
+            raise WeightsError(f"{source.network}: {place} has {name} {value:g}: it does not belong to these weights")
+    try:
+        with init_empty_weights():
+            return make()
+    except Exception as error:  # what the libraries raise for a wrong value is of any type
+        raise WeightsError(f"{source.network}: {place} describes no network ({_line(error)})") from error
 
 
 def fill(
@@ -99,7 +121,7 @@ def fill(
     tied: Iterable[str] = (),
     ignored: Iterable[str] = (),
 ) -> Module:
-    """Puts `state` into a module built by `empty_weights`, frozen and in eval mode.
+    """Puts `state` into a module built by `empty_network`, frozen and in eval mode.
 
     Args:
         dtype: of the parameters, except those with a dotted name part in `keep_float32`.

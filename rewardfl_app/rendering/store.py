@@ -21,9 +21,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, uint8
+
+from rewardfl_app.models.tensor_file import open_tensors
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
@@ -197,9 +199,9 @@ class Store:
 
 
 def _read(path: Path) -> Stored:
-    with safe_open(path, framework="pt") as opened:
+    with open_tensors(path) as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.offset_keys()}
-        about = opened.metadata()
+        about = opened.metadata() or {}
     if about["checksum"] != _checksum(tensors):
         raise ValueError("its checksum is another")
     return Stored(tensors, json.loads(about["meta"]))
