@@ -24,6 +24,7 @@ from rewardfl_app.rewards.onnx_session import OnnxSession
 Array = np.ndarray[Any, Any]
 
 _STRIDES = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}  # number of outputs -> strides of the feature maps
+_LARGEST_CANVAS = 4096  # pixels of a side
 _PIXELS_AT_ONCE = 16 * 640 * 640  # frames are detected in chunks of about this many pixels, so memory is bounded
 # Of the black beside a frame only so much is computed, in pixels. Measured on 185 real frames at canvases of 640 and
 # 320 (SCRFD 500M): with 160 every embedding is that of the whole canvas (cosine 1.000000), with 128 at least 0.99999,
@@ -65,6 +66,8 @@ class FaceDetector(nn.Module):
         self._session = OnnxSession(graph.path, merge_sibling_convolutions)
         shape = graph.input_shapes[0]
         self.fixed_size = (shape[3], shape[2]) if len(shape) == 4 and shape[2] and shape[3] else None
+        if self.fixed_size and max(self.fixed_size) > _LARGEST_CANVAS:
+            raise PackError(f"{graph.path}: the detector takes {shape[3]} x {shape[2]} pixels, at most {_LARGEST_CANVAS}")
         self._try_out()
 
     @property

@@ -7,6 +7,7 @@ forward without gradients holds only what is still needed.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.rewards.operators import HOST_INPUTS, OPERATORS, UnsupportedOption
 
 
@@ -35,6 +37,7 @@ _GLOBAL = (
     "InstanceNormalization", "LayerNormalization", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum",
     "ReduceMax", "ReduceMin", "ReduceL2", "MatMul", "Softmax",
 )  # fmt: skip
+_MOST_MADE = 2**26  # values of a constant that is computed when the file is read
 # Operators whose result is new memory that nothing else looks at.
 _FRESH = ("Conv", "Add", "BatchNormalization", "Gemm")
 
@@ -54,7 +57,7 @@ class Step:
 def read_model(path: Path) -> onnx.ModelProto:
     """Reads an ONNX file, refusing one that is absent, truncated or not ONNX (`PackError`)."""
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             foreign = _foreign(file.read(512))
         if foreign is not None:
             raise PackError(f"{path}: {foreign}")
@@ -243,10 +246,12 @@ class OnnxGraph(nn.Module):
 
     def _constant_result(self, node: onnx.NodeProto, function: Any, inputs: list[Tensor | None]) -> Any:
         try:
+            if (made := _num_made(node, inputs)) > _MOST_MADE:
+                raise PackError(f"{self.path}: node {node.name or node.op_type} makes {made:.0e} values, at most 2^26")
             return function(*inputs)
         except UnsupportedOption as error:
             raise UnsupportedOperator(f"{self.path}: {error} (node {node.name})") from error
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        except (RuntimeError, IndexError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
             raise PackError(f"{self.path}: node {node.name or node.op_type} cannot be computed ({error})") from error
 
     def _place(self, tensors: dict[str, Tensor], pending: list[tuple[onnx.NodeProto, Any]]) -> None:
@@ -291,6 +296,22 @@ def _in_order(nodes: list[onnx.NodeProto], known: set[str]) -> list[onnx.NodePro
             return ordered + waiting
         nodes = waiting
     return ordered
+
+
+def _num_made(node: onnx.NodeProto, inputs: list[Tensor | None]) -> float:
+    """How many values a constant has whose size is not bounded by that of what it is made of; 0 for all others."""
+    if node.op_type not in ("ConstantOfShape", "Expand", "Tile", "Pad", "Range"):
+        return 0.0
+    first, *rest = (found for found in inputs if found is not None)
+    told = [float(value) for found in rest[:1] for value in found.reshape(-1).tolist()]
+    match node.op_type:
+        case "ConstantOfShape":
+            return math.prod(float(value) for value in first.reshape(-1).tolist())
+        case "Range":
+            return abs(told[0] - float(first)) / max(abs(float(rest[1])), 1e-9)
+        case "Pad":
+            return first.numel() * math.prod(1 + abs(value) for value in told)
+    return first.numel() * math.prod(told)
 
 
 def _relu_in_place(x: Tensor) -> Tensor:

@@ -41,7 +41,10 @@ class OnnxSession:
         name = session.get_inputs()[0].name
 
         def one(part: Tensor) -> list[Array]:
-            outputs: list[Array] = session.run(None, {name: part.contiguous().numpy()})
+            try:
+                outputs: list[Array] = session.run(None, {name: part.contiguous().numpy()})
+            except Exception as error:  # its exceptions have no common base
+                raise PackError(f"{self.path}: ONNX Runtime cannot run this file ({error})") from error
             return outputs
 
         return self.map(one, inputs.detach().split(at_once))

@@ -8,11 +8,14 @@ with one input a recogniser. The first file of each kind counts, in the order of
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import onnx
 import torch
+from torch import nn
 
 from rewardfl_app.rewards.attributes import TASKS, AttributeNetwork, Attributes
 from rewardfl_app.rewards.detector import FaceDetector
@@ -22,6 +25,8 @@ from rewardfl_app.rewards.recogniser import Recogniser
 __all__ = ["FacePack", "PackError", "UnsupportedOperator", "load_pack", "load_recogniser"]
 
 logger = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _WITHOUT_LANDMARKS = "detector without landmarks"
 _SIZES = "a recogniser takes 112 x 112 or 128 x 128 pixels, or a multiple of these"
@@ -60,8 +65,8 @@ def load_pack(folder: str | Path, device: str | torch.device = "cpu", dtype: tor
     for role in ("detector", "recogniser"):
         if role not in roles:
             raise PackError(f"{folder}: no {role} among its ONNX files ({'; '.join(kinds)}); {_needed(role, roles)}")
-    detector = FaceDetector(OnnxGraph(*roles["detector"])).to(device, dtype)
-    recogniser = Recogniser(OnnxGraph(*roles["recogniser"])).to(device, dtype)
+    detector = _network(FaceDetector, *roles["detector"]).to(device, dtype)
+    recogniser = _network(Recogniser, *roles["recogniser"]).to(device, dtype)
     attributes = Attributes(list(extras.values())).to(device) if extras else None
     return FacePack(Path(folder), detector, recogniser, torch.device(device), attributes)
 
@@ -77,7 +82,7 @@ def load_recogniser(
         role = _role(model)
         kinds.append(f"{file.name}: {_described(model, role)}")
         if role == "recogniser":
-            return Recogniser(OnnxGraph(file, model)).to(device, dtype)
+            return _network(Recogniser, file, model).to(device, dtype)
     if Path(path).is_file():
         raise PackError(f"{path}: not a recogniser but {kinds[0].partition(': ')[2]}; {_SIZES}")
     raise PackError(f"{path}: no recogniser among its ONNX files ({'; '.join(kinds)}); {_SIZES}")
@@ -85,10 +90,20 @@ def load_recogniser(
 
 def _attribute_network(path: Path, model: onnx.ModelProto) -> AttributeNetwork | None:
     try:
-        return AttributeNetwork(OnnxGraph(path, model))
+        return _network(AttributeNetwork, path, model)
     except PackError as error:
         logger.warning("left out of the pack: %s", error)
         return None
+
+
+def _network(kind: Callable[[OnnxGraph], Network], path: Path, model: onnx.ModelProto) -> Network:
+    """The network of a file, tried out once. Raises PackError."""
+    try:
+        return kind(OnnxGraph(path, model))
+    except PackError:
+        raise
+    except Exception as error:  # a graph whose numbers do not fit can fail anywhere, in any of three libraries
+        raise PackError(f"{path}: the graph cannot be run, the file is damaged ({error})") from error
 
 
 def onnx_files(folder: Path) -> list[Path]:

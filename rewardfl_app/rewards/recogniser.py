@@ -12,6 +12,7 @@ from rewardfl_app.rewards.onnx_graph import OnnxGraph, PackError
 from rewardfl_app.rewards.onnx_session import OnnxSession
 
 _FACES_AT_ONCE = 4  # of one worker, without gradients
+_LARGEST_CROP = 1024  # pixels
 
 
 class Recogniser(nn.Module):
@@ -27,6 +28,8 @@ class Recogniser(nn.Module):
         shape = graph.input_shapes[0]
         if len(shape) != 4 or shape[2] is None or shape[2] != shape[3] or (shape[2] % 112 and shape[2] % 128):
             raise PackError(f"{graph.path}: a recogniser takes squares of 112 or 128 pixels or multiples, not {shape}")
+        if shape[2] > _LARGEST_CROP:
+            raise PackError(f"{graph.path}: the recogniser takes crops of {shape[2]} pixels, at most {_LARGEST_CROP}")
         if len(graph.output_names) != 1:
             raise PackError(f"{graph.path}: a recogniser has one output, this one {len(graph.output_names)}")
         self.size: int = shape[2]
