@@ -17,6 +17,7 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
 BASELINE_STEP = 0
+REFERENCES = "reference"
 _STEP_FOLDER = re.compile(r"step_(\d+)")
 
 
@@ -60,7 +61,7 @@ def values_file(folder: RunFolder, step: int) -> Path:
 
 def reference_folder(folder: RunFolder, name: str) -> Path:
     """Make and return the folder of the real clip that the samples of this name are compared with."""
-    return _make(folder.samples / "reference", name)
+    return _make(folder.samples / REFERENCES, name)
 
 
 def write_faces(sample: Path, faces: Mapping[str, Any]) -> None:
@@ -72,18 +73,38 @@ def list_samples(folder: RunFolder) -> dict[int, list[Sample]]:
     """Complete samples by step, steps ascending, names sorted; step 0 is the base model."""
     found: dict[int, list[Sample]] = {}
     for group in _subfolders(folder.samples):
-        match = _STEP_FOLDER.fullmatch(group.name)
-        if group.name != "baseline" and not match:
-            continue
-        step = int(match.group(1)) if match else BASELINE_STEP
-        if samples := _complete(group, step):
+        step = step_of(group.name)
+        if step is not None and (samples := _complete(group, step)):
             found[step] = samples
     return dict(sorted(found.items()))
 
 
+def list_steps(folder: RunFolder) -> list[int]:
+    """The steps with a complete sample, ascending; no more of each is looked at than one."""
+    found = []
+    for group in _subfolders(folder.samples):
+        step = step_of(group.name)
+        if step is not None and any((path / "faces.json").is_file() for path in _subfolders(group)):
+            found.append(step)
+    return sorted(found)
+
+
+def samples_of(folder: RunFolder, step: int) -> list[Sample]:
+    """The complete samples of one step, names sorted."""
+    return _complete(step_folder(folder, step), step)
+
+
+def step_of(group: str) -> int | None:
+    """The step whose samples lie in the folder of this name; None for other folders."""
+    if group == "baseline":
+        return BASELINE_STEP
+    match = _STEP_FOLDER.fullmatch(group)
+    return int(match.group(1)) if match else None
+
+
 def list_references(folder: RunFolder) -> dict[str, Sample]:
     """The complete real clips, by name."""
-    return {sample.name: sample for sample in _complete(folder.samples / "reference", None)}
+    return {sample.name: sample for sample in _complete(folder.samples / REFERENCES, None)}
 
 
 def _make(group: Path, name: str) -> Path:
@@ -102,5 +123,5 @@ def _complete(group: Path, step: int | None) -> list[Sample]:
 def _subfolders(path: Path) -> list[Path]:
     try:
         return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-    except FileNotFoundError:
+    except OSError:
         return []

@@ -33,7 +33,7 @@ def page_payload(view: RunView | None, rows: Sequence[Mapping[str, Any]]) -> dic
         "name": view.name,
         "steps": list(view.samples),
         "finished": view.state.is_finished,
-        "version": sum(len(group) for group in view.samples.values()),
+        "version": view.num_samples,
         "runs": runs,
     }
 

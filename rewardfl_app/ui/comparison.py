@@ -17,7 +17,7 @@ from rewardfl_app.runs.evaluations import Evaluated, EvaluationReader
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.registry import list_runs
-from rewardfl_app.runs.samples import BASELINE_STEP, Sample, list_references, list_samples
+from rewardfl_app.runs.samples import BASELINE_STEP, Sample, list_references, list_steps, samples_of
 from rewardfl_app.runs.video_values import MEASURES
 from rewardfl_app.ui import hacking
 from rewardfl_app.ui.headline import headline
@@ -55,14 +55,14 @@ def find_run(runs_dir: Path, run_id: object) -> RunFolder | None:
 
 def side(run: RunFolder, step: int) -> Side:
     """The evaluation videos of a run after `step` updates; none where there are none."""
-    found = {sample.name: sample for sample in list_samples(run).get(step, ())}
+    found = {sample.name: sample for sample in samples_of(run, step)}
     name = str((read_json(run.run_info) or {}).get("name") or run.id)
     return Side(run, name, step, found, video_values.read(run, step) or {})
 
 
 def steps(run: RunFolder) -> list[dict[str, Any]]:
     """Every model of a run that can be looked at: [{step, label, best, has_videos}], by step."""
-    with_videos = set(list_samples(run))
+    with_videos = set(list_steps(run))
     saved = {checkpoint.step for checkpoint in checkpoints.list_checkpoints(run)}
     chosen = best.read(run)
     return [
@@ -169,7 +169,7 @@ def _same_first_frame(one: Sample, other: Sample) -> bool:
     return bool(np.abs(pictures[0] - pictures[1]).mean() < SAME_PICTURE)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _small(path: str, modified_ns: int) -> Any:
     """The first frame of a video at 24 x 24 pixels, 0 to 1; None when it cannot be read."""
     try:
@@ -211,7 +211,7 @@ def _about(sample: Sample) -> dict[str, Any]:
     return _faces(str(sample.faces), _modified(sample.faces))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _faces(path: str, modified_ns: int) -> dict[str, Any]:
     """faces.json without its frames, which the page loads itself for the sample that is shown."""
     content = read_json(Path(path)) or {}

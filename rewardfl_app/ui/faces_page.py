@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.registry import list_runs
-from rewardfl_app.runs.samples import Sample, list_references, list_samples
+from rewardfl_app.runs.samples import Sample, list_references, list_steps, samples_of
 from rewardfl_app.supervisor import face_jobs
 from rewardfl_app.supervisor.face_jobs import FaceJob
 from rewardfl_app.ui import face_scoring
@@ -45,7 +45,7 @@ def page_payload(view: RunView | None, jobs: Sequence[FaceJob]) -> dict[str, Any
         "steps": list(view.samples),
         "has_real": bool(view.references),
         "finished": view.state.is_finished,
-        "version": sum(len(group) for group in view.samples.values()) + len(view.references),
+        "version": view.num_samples + len(view.references),
     }
 
 
@@ -75,13 +75,13 @@ def clips(runs_dir: Path, run_id: str, step: Step) -> dict[str, Any]:
     nothing: dict[str, Any] = {"run": run_id, "step": None, "clips": []}
     if run is None:
         return nothing
-    references, groups = list_references(run), list_samples(run)
+    references, steps = list_references(run), list_steps(run)
     if step == REAL:
         return {"run": run_id, "step": REAL, "clips": [_clip(s, s, runs_dir) for s in references.values()]}
-    if not groups:
+    if not steps:
         return nothing
-    chosen = step if step in groups else max(groups)
-    rows = [_clip(sample, references.get(sample.name), runs_dir) for sample in groups[chosen]]
+    chosen = step if isinstance(step, int) and step in steps else steps[-1]
+    rows = [_clip(sample, references.get(sample.name), runs_dir) for sample in samples_of(run, chosen)]
     return {"run": run_id, "step": chosen, "clips": rows}
 
 
@@ -122,7 +122,7 @@ def _files(sample: Sample, runs_dir: Path) -> dict[str, str | None]:
     }
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _about(path: str, modified_ns: int) -> dict[str, Any]:
     """What is shown before the page has loaded faces.json itself."""
     content = read_json(Path(path)) or {}
@@ -152,7 +152,7 @@ def _sample(runs_dir: Path, request: dict[str, Any]) -> tuple[Sample | None, Sam
     name = str(request.get("name"))
     if step == REAL:
         return references.get(name), None
-    group = list_samples(run).get(step, []) if isinstance(step, int) else []
+    group = samples_of(run, step) if isinstance(step, int) else []
     return next((sample for sample in group if sample.name == name), None), references.get(name)
 
 

@@ -37,7 +37,7 @@ def thumbnail(path: Path, side: int = 192) -> str | None:
     return _thumbnail(str(path), modified, side)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _thumbnail(path: str, modified_ns: int, side: int) -> str | None:
     try:
         picture = first_frame(Path(path))

@@ -58,7 +58,7 @@ def top_payload(view: RunView | None, notice: str = "") -> dict[str, Any]:
         "notice": notice,
         "can_resume": now.state in {"stopped", "failed", "lost"},
         "receipts": [_receipt(receipt) for receipt in view.receipts[-NUM_RECEIPTS:]],
-        "num_receipts": len(view.receipts),
+        "num_receipts": view.num_receipts,
         "pending": [request.kind for request in pending],
     }
 
@@ -116,8 +116,8 @@ def sample_payload(view: RunView | None, runs_dir: Path) -> dict[str, Any]:
         "step": step,
         "folder": _served_folder(step_folder(view.run, step), runs_dir),
         "before": _served_folder(step_folder(view.run, 0), runs_dir) if step else None,
-        "names": [sample.name for sample in view.samples[step]],
-        "names_before": [sample.name for sample in view.samples.get(0, ())] if step else [],
+        "names": list(view.samples[step]),
+        "names_before": list(view.samples.get(0, ())) if step else [],
     }
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.runs import archive, best
 from rewardfl_app.runs import changes as run_changes
 from rewardfl_app.runs.checkpoints import Checkpoint, list_checkpoints
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.jsontext import parse
 from rewardfl_app.runs.registry import list_runs
-from rewardfl_app.runs.samples import list_samples
+from rewardfl_app.runs.samples import list_steps
 from rewardfl_app.supervisor.supervisor import state
 from rewardfl_app.ui.difference import difference, name_of
 from rewardfl_app.ui.media import served_file
@@ -31,7 +32,7 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
     now = state(run)
     runs = {other.id: other for other in list_runs(runs_dir)}
     parent = runs.get(str(info.get("parent"))) if info.get("parent") else None
-    chosen, samples = best.read(run), list_samples(run)
+    chosen, samples = best.read(run), list_steps(run)
     ended = now.exit or {}
     return {
         "run": run.id,
@@ -87,9 +88,9 @@ def _weights(path: Path, runs_dir: Path) -> dict[str, Any]:
 def _metadata(path: Path) -> dict[str, Any]:
     """The metadata of a safetensors file, from its header alone; {} when it is none."""
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size)) if size <= _LARGEST_HEADER else {}
+            header = parse(file.read(size)) if size <= _LARGEST_HEADER else {}
     except (OSError, ValueError, struct.error):
         return {}
     found = header.get("__metadata__") if isinstance(header, dict) else None

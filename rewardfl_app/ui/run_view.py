@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.runs.checkpoints import Checkpoint, list_checkpoints
-from rewardfl_app.runs.control import receipts
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.jsonlines import JsonLinesReader, Record
-from rewardfl_app.runs.samples import Sample, list_references, list_samples
+from rewardfl_app.runs.sample_names import Names, SampleNames
 from rewardfl_app.supervisor.supervisor import RunState, state
 from rewardfl_app.ui import curve_store
 from rewardfl_app.ui.columns import Columns
@@ -54,17 +54,18 @@ class RunView:
         self.num_events = 0
         """How many events were read; `events` keeps the newest."""
         self.events: list[Record] = []
-        self.samples: dict[int, list[Sample]] = {}
-        self.references: dict[str, Sample] = {}
         self.log_tail: str = ""
+        self.num_receipts = 0
+        """How many receipts were read; `receipts` keeps the newest."""
         self.receipts: list[Record] = []
         self._headline: tuple[object, Headline] | None = None
         self._curves_version: tuple[str, int] | None = None
         self._events = JsonLinesReader(run.events)
         self._events_restarts = 0
-        self._sample_stamps: object = None
+        self._samples = SampleNames(run)
         self._log_stamp: Stamp = None
-        self._receipt_stamp: Stamp = None
+        self._receipts = JsonLinesReader(run.control_ack)
+        self._receipts_restarts = 0
         self._checkpoint_stamp: Stamp = None
         self._info_stamp: Stamp = _stamp(run.run_info)
         self._first = True
@@ -75,7 +76,7 @@ class RunView:
             state=self._look_at_state(),
             metrics=self._look_at_metrics(),
             events=self._look_at_events(),
-            samples=self._look_at_samples(),
+            samples=self._samples.look(),
             log=self._look_at_log(),
         )
         if self._first:
@@ -84,11 +85,7 @@ class RunView:
         return changed
 
     def _look_at_state(self) -> bool:
-        stamp = _stamp(self.run.control_ack)
-        received = stamp != self._receipt_stamp
-        if received:
-            self._receipt_stamp = stamp
-            self.receipts = receipts(self.run)
+        received = self._look_at_receipts()
         # A checkpoint gets its final name as the last thing, which changes the time of the folder.
         stamp = _stamp(self.run.checkpoints)
         saved = stamp != self._checkpoint_stamp
@@ -102,6 +99,16 @@ class RunView:
             saved = True
         before, self.state = self.state, state(self.run)
         return received or saved or before != self.state
+
+    def _look_at_receipts(self) -> bool:
+        new = self._receipts.read_new()
+        restarted = self._receipts.restarts != self._receipts_restarts
+        self._receipts_restarts = self._receipts.restarts
+        if restarted:
+            self.receipts, self.num_receipts = [], 0
+        self.num_receipts += len(new)
+        self.receipts = [*self.receipts, *new][-NUM_EVENTS:]
+        return bool(new) or restarted
 
     def _look_at_metrics(self) -> bool:
         self.curves.read()  # another page may have done so before us
@@ -120,15 +127,6 @@ class RunView:
         self.events = [*self.events, *new][-NUM_EVENTS:]
         return bool(new) or restarted
 
-    def _look_at_samples(self) -> bool:
-        stamps = sample_stamps(self.run.samples)
-        if stamps == self._sample_stamps:
-            return False
-        self._sample_stamps = stamps
-        self.samples = list_samples(self.run)
-        self.references = list_references(self.run)
-        return True
-
     def _look_at_log(self) -> bool:
         stamp = _stamp(self.run.log)
         if stamp == self._log_stamp:
@@ -136,6 +134,21 @@ class RunView:
         self._log_stamp = stamp
         self.log_tail = tail(self.run.log)
         return True
+
+    @property
+    def samples(self) -> dict[int, Names]:
+        """Names of the complete samples by step, steps ascending; 0 is the untrained model."""
+        return self._samples.steps
+
+    @property
+    def references(self) -> Names:
+        """Names of the complete real clips."""
+        return self._samples.references
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples of the model are complete."""
+        return self._samples.num_samples
 
     @property
     def columns(self) -> Columns:
@@ -156,29 +169,17 @@ class RunView:
         return max(self.samples) if self.samples else None
 
 
-def sample_stamps(samples: Path) -> object:
-    """A value that differs once a sample was completed: the groups, and how complete the open ones are.
-
-    Only the reference, the baseline and the newest step are looked into, so a long run costs no more than a short one.
-    """
-    try:
-        groups = sorted(entry.name for entry in os.scandir(samples) if entry.is_dir())
-    except FileNotFoundError:
-        return None
-    watched = [name for name in groups if not name.startswith("step_")] + groups[-1:]
-    complete = [(name, sum(path.is_file() for path in (samples / name).glob("*/faces.json"))) for name in watched]
-    return groups, complete
-
-
 def tail(path: Path, num_bytes: int = LOG_BYTES, num_lines: int = LOG_LINES) -> str:
     """The last lines of a text file, "" when it does not exist; progress bars (carriage returns) at their last."""
     try:
-        with open(path, "rb") as file:
+        with open_plain(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - num_bytes))
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror or error})."
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     if size > num_bytes:
         lines = lines[1:]  # cut in the middle
@@ -196,6 +197,6 @@ def newest_events(events: list[Record], limit: int = NUM_EVENTS) -> list[dict[st
 def _stamp(path: Path) -> Stamp:
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return found.st_mtime_ns, found.st_size

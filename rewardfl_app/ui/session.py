@@ -52,7 +52,7 @@ class Session:
         """Show a sentence on the Monitor page until the trainer has answered."""
         with self._lock:
             self._notice = notice
-            self._receipts = len(self._view.receipts) if self._view else 0
+            self._receipts = self._view.num_receipts if self._view else 0
 
     def forget(self, part: str) -> None:
         """Send a part again at the next update: the page says that it has not got it."""
@@ -79,7 +79,7 @@ class Session:
         view = self._view
         changed = view.look() if view else Changed(*[not self._sent] * 5)
         state, metrics = changed.state, changed.metrics
-        if view and state and len(view.receipts) > self._receipts:
+        if view and state and view.num_receipts > self._receipts:
             self._notice = ""  # the trainer's own receipt says it better
         told = self._notice or (self._sent.get("top") or {}).get("notice")
         top = state or metrics or changed.samples or changed.events or told
