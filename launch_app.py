@@ -12,6 +12,8 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from rewardfl_app.runs.quiet_output import hide_secrets
+
 BAD_USAGE = 2
 AUTH_VARIABLE = "REWARDFL_AUTH"
 
@@ -163,4 +165,5 @@ def _serve(options: argparse.Namespace, port: int, runs_dir: Path, auth: tuple[s
 
 
 if __name__ == "__main__":
+    hide_secrets()
     sys.exit(main())

@@ -39,11 +39,10 @@ def run(
 
     Raises InferenceError with its errors, else with its last line.
     """
+    command_line: list[str] = (command or inference_command)(*arguments)
     with tempfile.NamedTemporaryFile(prefix="rewardfl-inference-", suffix=".log", delete=False) as log:
         path = Path(log.name)
-        with subprocess.Popen(
-            (command or inference_command)(*arguments), stdin=subprocess.DEVNULL, stderr=log, env=package_environment()
-        ) as ended:
+        with subprocess.Popen(command_line, stdin=subprocess.DEVNULL, stderr=log, env=package_environment()) as ended:
             try:
                 _wait(ended, while_running)
             except BaseException:  # Ctrl-C: nobody would read what it goes on to find

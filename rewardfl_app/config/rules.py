@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from rewardfl_app.config import learning_rates, paths, schedule
 from rewardfl_app.config.problems import Problem, suggestion
 from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, FACE_SIMILARITY, Config, Expert
+from rewardfl_app.config.secrets import holds_token
 
 Rule = Callable[[Config], Iterator[Problem]]
 
@@ -259,6 +260,18 @@ def prefix(config: Config) -> Iterator[Problem]:
 
 
 def region(config: Config) -> Iterator[Problem]:
+def secrets(config: Config) -> Iterator[Problem]:
+    """Settings are copied into every run and passport, so no token or password stands in them."""
+    for section, fields in config.model_dump(mode="json").items():
+        for name, value in fields.items():
+            if isinstance(value, str) and holds_token(value):
+                message = (
+                    "This holds an access token or a password, which would stand in every copy of the settings: remove "
+                    "it, and set an environment variable instead, for Hugging Face HF_TOKEN."
+                )
+                yield Problem(f"{section}.{name}", message)
+
+
     """The region around the faces holds all that the face similarity looks at, and nothing else."""
     own = [name for name, weight in config.reward.rewards if weight and name != FACE_SIMILARITY]
     if config.sampling.decode_region and own:
@@ -325,6 +338,7 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     (("lora.lora_target_modules",), lora_targets),
     (
         (
+    ((), secrets),
             "train.train_batch_size",
             "train.per_device_train_batch_size",
             "train.gradient_accumulation_steps",

@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+from rewardfl_app.runs.quiet_output import hide_secrets
+
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -105,4 +107,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    hide_secrets()
     sys.exit(main())

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.secrets import redacted_in
 from rewardfl_app.inference.pairs import CompareError, Pair, Side, pairs
 from rewardfl_app.inference.report_page import write_page
 from rewardfl_app.inference.side_by_side import write_side_by_side
@@ -105,7 +106,7 @@ def build(before: Side, after: Side, out: Path, advance: Advance = lambda done, 
     read.
     """
     found = pairs(before, after)
-    report = summarise(before, after, found)
+    report = redacted_in(summarise(before, after, found))
     try:
         out.mkdir(parents=True, exist_ok=True)
         comparison = Comparison(report, out / "report.json", out / PAGE, out / FILM)

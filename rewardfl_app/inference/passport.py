@@ -19,6 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from rewardfl_app.config.schema import Config
+from rewardfl_app.config.secrets import redacted_page
 from rewardfl_app.data import video
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.inference import passport_page
@@ -65,7 +66,7 @@ def build(run: RunFolder, settings: Config, out: Path, step: int | None = None) 
     facts = collect(run, settings, step)
     if step is not None and facts.step != step:
         raise PassportError(f"Run {run.id} has no evaluation of step {step}: name a step that has one.")
-    page = passport_page.render(facts, clips(run, facts))
+    page = redacted_page(passport_page.render(facts, clips(run, facts)))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from rewardfl_app.config.secrets import redacted_page
 from rewardfl_app.inference.pairs import Pair
 from rewardfl_app.inference.report_charts import change_chart, interval_bar, similarity_chart
 from rewardfl_app.inference.side_by_side import write_pair
@@ -67,7 +68,7 @@ def write_page(
         method=escape(report["method"]),
         confidence=f"{report['confidence']:.0%}",
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(redacted_page(page), encoding="utf-8")
 
 
 def _tile(change: dict[str, Any] | None, title: str, unit: str, digits: int, note: str) -> str:

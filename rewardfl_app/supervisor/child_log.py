@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from rewardfl_app.config.secrets import redacted
+
 _ERROR_LINE = re.compile(r"^error: (.+)$", re.MULTILINE)
 _EXCEPTION_LINE = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)\b.*)$", re.MULTILINE)
 _LOG_BYTES = 16_000
@@ -24,7 +26,7 @@ def last_words(log: Path, process: str) -> str:
     except FileNotFoundError:
         text = ""
     if told := _ERROR_LINE.findall(text):
-        return str(told[-1])
+        return redacted(told[-1])
     if raised := _EXCEPTION_LINE.findall(text):
-        return f"The {process} failed: {raised[-1]} (log: {log})"
+        return f"The {process} failed: {redacted(raised[-1])} (log: {log})"
     return f"The {process} was ended before it was done, perhaps for want of memory: start it again (log: {log})."

@@ -67,6 +67,7 @@ def package_environment(base: Mapping[str, str] | None = None) -> dict[str, str]
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     env["PYTHONUNBUFFERED"] = "1"
     # Two OpenMP threads that spin while they wait slow each other down many times over on a busy machine.
+    env.pop("REWARDFL_AUTH", None)  # the page's password is no business of a trainer
     env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return env
 

@@ -11,6 +11,8 @@ import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from rewardfl_app.config.secrets import redacted
+
 COMPLETED = "completed"
 STOPPED = "stopped"
 OUT_OF_GPU_MEMORY = "out_of_gpu_memory"
@@ -129,7 +131,7 @@ def explain(
         next_step = _signal_next_step(code)
     else:
         cause, sentence = _from_log(code, log_tail, where)
-    return ExitReport(code, name, cause, sentence, next_step or NEXT_STEP.get(cause, NEXT_STEP[UNKNOWN]))
+    return ExitReport(code, name, cause, redacted(sentence), next_step or NEXT_STEP.get(cause, NEXT_STEP[UNKNOWN]))
 
 
 def _from_log(code: int, log_tail: str, where: str) -> tuple[str, str]:

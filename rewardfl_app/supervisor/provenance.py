@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.config.schema import Config
+from rewardfl_app.config.secrets import redacted_in
 from rewardfl_app.models import sources
 from rewardfl_app.runs import content
 from rewardfl_app.supervisor.command import PACKAGE_ROOT
@@ -25,13 +26,16 @@ _GIT_SECONDS = 5.0
 def describe(config: Config) -> dict[str, Any]:
     """{versions, git, data, weights} of a complete configuration (absolute paths)."""
     tables = {"data": config.data.metadata_path, "evaluation": config.evaluation.metadata_path}
-    return {
-        "versions": versions(),
-        "git": git_revision(PACKAGE_ROOT),
-        "data": {name: fingerprint(Path(path)) for name, path in tables.items() if path},
-        "weights": [fingerprint(path) for path in weight_files(config)],
-        "origin": config.model.model_id_with_origin_paths,
-    }
+    described: dict[str, Any] = redacted_in(
+        {
+            "versions": versions(),
+            "git": git_revision(PACKAGE_ROOT),
+            "data": {name: fingerprint(Path(path)) for name, path in tables.items() if path},
+            "weights": [fingerprint(path) for path in weight_files(config)],
+            "origin": config.model.model_id_with_origin_paths,
+        }
+    )
+    return described
 
 
 def versions() -> dict[str, str]:

@@ -21,9 +21,11 @@ from types import FrameType
 
 import yaml
 
+from rewardfl_app.config.secrets import redacted
 from rewardfl_app.runs import changes
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
+from rewardfl_app.runs.quiet_output import hide_secrets
 from rewardfl_app.runs.status import read_status
 from rewardfl_app.supervisor import exit_report, process
 from rewardfl_app.supervisor.command import train_command, train_environment
@@ -203,7 +205,7 @@ def _run_to_its_end(folder: RunFolder) -> exit_report.ExitReport:
         return run(folder)
     except Exception as error:
         log.exception("the wrapper failed")
-        sentence = f"The run could not be started: {type(error).__name__}: {error}"
+        sentence = f"The run could not be started: {type(error).__name__}: {redacted(str(error))}"
         next_step = exit_report.NEXT_STEP[exit_report.UNKNOWN]
         failed = exit_report.ExitReport(1, None, exit_report.UNKNOWN, sentence, next_step)
         write_json_atomic(folder.exit, failed.as_dict())
@@ -227,4 +229,5 @@ def _start_next(runs_dir: Path) -> None:
 
 
 if __name__ == "__main__":
+    hide_secrets()
     sys.exit(main())

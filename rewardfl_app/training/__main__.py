@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from rewardfl_app.runs.quiet_output import hide_secrets
+
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -54,3 +56,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
+    hide_secrets()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rewardfl_app.config.problems import ConfigError
+from rewardfl_app.config.secrets import redacted
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.models.sources import WeightsError
 from rewardfl_app.rewards.pack import PackError
@@ -77,4 +78,4 @@ def write(run: RunFolder, error: BaseException, phase: str, step: int) -> int:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return redacted(" ".join(str(error).split())) or type(error).__name__
