@@ -6,17 +6,21 @@ acknowledges.
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import time
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from rewardfl_app.runs import jsonlines
+from rewardfl_app.runs import answered, jsonlines
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
 Kind = Literal["stop_and_save", "stop_now", "save_now", "sample_now", "set_field"]
 KINDS: tuple[str, ...] = get_args(Kind)
+_ID = re.compile(r"\d{20}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,17 @@ def request(folder: RunFolder, kind: Kind, **payload: Any) -> str:
 
 def pending(folder: RunFolder) -> list[Request]:
     """Requests without a receipt, oldest first. Files that are no request are passed over."""
-    done = {receipt.get("id") for receipt in receipts(folder)}
-    found = []
-    for path in sorted(folder.control.glob("*.json")):
-        if path.name.startswith(".") or path.stem in done:
-            continue
-        content = read_json(path) or {}
-        payload = content.get("payload")
-        if content.get("kind") in KINDS:
-            found.append(Request(path.stem, content["kind"], payload if isinstance(payload, dict) else {}))
-    return found
+    return _read(folder, _ids(folder, but=answered.of(folder.control_ack).ids()))
+
+
+def requests(folder: RunFolder, after: str = "") -> list[Request]:
+    """Requests, answered or not, that were made after the one with this id, oldest first."""
+    return _read(folder, (known for known in _ids(folder) if known > after))
+
+
+def newest(folder: RunFolder) -> str:
+    """The id of the newest request, "" when there is none."""
+    return max(_ids(folder), default="")
 
 
 def acknowledge(folder: RunFolder, request_id: str, message: str, **fields: Any) -> None:
@@ -76,7 +81,26 @@ def dismiss(folder: RunFolder, message: str) -> list[Request]:
     return dismissed
 
 
+def _ids(folder: RunFolder, but: Set[str] = frozenset()) -> list[str]:
+    """Ids of the requests but for these, oldest first."""
+    try:
+        names = os.listdir(folder.control)
+    except OSError:
+        return []
+    ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return sorted(known for known in ids if known not in but and _ID.fullmatch(known))
+
+
+def _read(folder: RunFolder, ids: Iterable[str]) -> list[Request]:
+    found = []
+    for known in ids:
+        content = read_json(folder.control / f"{known}.json") or {}
+        payload = content.get("payload")
+        if content.get("kind") in KINDS:
+            found.append(Request(known, content["kind"], payload if isinstance(payload, dict) else {}))
+    return found
+
+
 def _next_moment(folder: RunFolder) -> int:
     """Now in ns, or just after the newest request: the clock may have been set back since."""
-    newest = max((path.name.partition("-")[0] for path in folder.control.glob("[0-9]*-*.json")), default="")
-    return max(time.time_ns(), int(newest) + 1 if newest.isdecimal() and len(newest) == 20 else 0)
+    return max(time.time_ns(), int(newest(folder).partition("-")[0] or 0) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,21 @@ def test_unknown_requests_are_refused_and_strange_files_passed_over(run: RunFold
     (run.control / "x.json").write_text("{")
     (run.control / "y.json").write_text('{"kind": "explode"}')
     assert control.pending(run) == []
+
+
+def test_after_thousands_of_requests_only_what_is_new_is_read(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{number:020d}-abcdef" for number in range(3000)]
+    for request in ids:
+        (run.control / f"{request}.json").write_text('{"kind": "save_now", "payload": {}}')
+    run.control_ack.write_text("".join(f'{{"id": "{request}", "message": "Saved."}}\n' for request in ids))
+    assert control.pending(run) == []
+    read: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, at: (read.append(size), pread(file, size, at))[1])
+    asked = control.request(run, "stop_and_save")
+    assert [request.id for request in control.pending(run)] == [asked]
+    assert sum(read) <= 1, "the receipts are not read again"
+    control.acknowledge(run, asked, "Stopped.")
+    assert control.pending(run) == [] and sum(read) < 500
+    run.control_ack.unlink()
+    assert len(control.pending(run)) == 3001, "a run whose receipts are gone"
