@@ -17,6 +17,12 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
+@pytest.fixture(autouse=True)
+def devices_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that run beside each other do not wait for each other's devices."""
+    monkeypatch.setenv("REWARDFL_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture(scope="session")
 def real_faces() -> Path:
     """Folder with real clips, metadata.csv and a face pack; the test is skipped where there is none."""

@@ -32,6 +32,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(train.resume)
 app.command()(train.stop)
+app.command()(train.save)
 app.command("set")(train.set_fields)
 app.command()(queue.queue)
 app.command()(results.status)

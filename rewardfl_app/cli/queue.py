@@ -25,7 +25,7 @@ def queue(
     runs_dir: options.RunsDir = options.DEFAULT_RUNS_DIR,
     as_json: options.AsJson = False,
 ) -> int:
-    """List the runs that wait, first to start first; each starts by itself when no run of the folder is active."""
+    """List the runs that wait, first to start first; each starts by itself when its devices are free."""
     folder = runs_dir.expanduser().absolute()
     if run is None and (move is not None or remove):
         raise ConfigError([Problem("queue", "Name the run to move or remove: queue RUN --move -1.")])

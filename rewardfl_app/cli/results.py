@@ -20,7 +20,7 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import plain, read_json
 from rewardfl_app.runs.metrics import current, is_evaluation, read_all
 from rewardfl_app.runs.samples import BASELINE_STEP, list_samples
-from rewardfl_app.supervisor import supervisor
+from rewardfl_app.supervisor import reconcile, supervisor
 
 
 def status(
@@ -53,6 +53,7 @@ def runs(
     as_json: options.AsJson = False,
 ) -> int:
     """List the runs, newest first."""
+    reconcile.reconcile(runs_dir.expanduser().absolute())
     rows = [_describe(run) for run in registry.list_runs(runs_dir)]
     if as_json:
         typer.echo(json.dumps(plain(rows), ensure_ascii=False, indent=1))

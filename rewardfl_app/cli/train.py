@@ -1,4 +1,4 @@
-"""`train`, `resume`, `stop` and `set`."""
+"""`train`, `resume`, `stop`, `save` and `set`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def train(
     name: Annotated[str | None, typer.Option("--name", help="Name of the run, for people.", show_default=False)] = None,
     detach: Detach = False,
     queued: Annotated[
-        bool, typer.Option("--queue", help="Start it when no other run of the folder is active, and return at once.")
+        bool, typer.Option("--queue", help="Start it when no other run has its devices, and return at once.")
     ] = False,
 ) -> int:
     """Start a run and follow it. Ctrl-C stops it with a saved checkpoint; closing the terminal does not touch it."""
@@ -88,6 +88,20 @@ def stop(
     return 0
 
 
+def save(
+    run: options.RunName,
+    runs_dir: options.RunsDir = options.DEFAULT_RUNS_DIR,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the receipt.")] = False,
+) -> int:
+    """Save a checkpoint of a running run after its present step. Waits for the trainer's receipt."""
+    found = find(runs_dir, run)
+    request = supervisor.save_now(found)
+    if detach:
+        typer.echo(f"asked run {found.id} to save a checkpoint")
+        return 0
+    return _receipt(found, request)
+
+
 def set_fields(
     run: options.RunName,
     assignments: Assignments,
@@ -105,7 +119,7 @@ def set_fields(
 
 
 def _receipt(run: RunFolder, request: str) -> int:
-    """Wait for the receipt of a change and print it; 0 when it was made, 2 when it was refused or not met."""
+    """Wait for the receipt of a request and print it; 0 when it was met, 2 when it was refused or not met."""
     while True:
         finished = supervisor.state(run).is_finished
         answer = next((receipt for receipt in control.receipts(run) if receipt.get("id") == request), None)
@@ -115,7 +129,7 @@ def _receipt(run: RunFolder, request: str) -> int:
             typer.echo(message if made else f"error: {message}", err=not made)
             return 0 if made else 2
         if finished:
-            typer.echo(f"error: run {run.id} ended before the change was made", err=True)
+            typer.echo(f"error: run {run.id} ended before this was done", err=True)
             return 2
         time.sleep(_POLL_SECONDS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from rewardfl_app.config import learning_rates, paths, schedule
+from rewardfl_app.config import learning_rates, paths, schedule, spreading
 from rewardfl_app.config.problems import Problem, suggestion
 from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, FACE_SIMILARITY, Config, Expert
 from rewardfl_app.config.secrets import holds_token
@@ -224,19 +224,6 @@ def rewards(config: Config) -> Iterator[Problem]:
         yield Problem(field, message)
 
 
-def zero(config: Config) -> Iterator[Problem]:
-    """What offloading needs."""
-    stage = config.deepspeed.zero_stage
-    if config.deepspeed.offload_optimizer and stage == 0:
-        message = (
-            "The optimizer can be kept in CPU memory only with zero_stage 1, 2 or 3: set one of them, or turn this off."
-        )
-        yield Problem("deepspeed.offload_optimizer", message)
-    if config.deepspeed.offload_parameters and stage != 3:
-        message = f"The weights are divided only with zero_stage 3, but it is {stage}: set 3, or turn this off."
-        yield Problem("deepspeed.offload_parameters", message)
-
-
 def gradient_mode(config: Config) -> Iterator[Problem]:
     """The random set of gradient steps fits between mid_timestep and final_timestep."""
     sampling, count = config.sampling, len(schedule.gradient_steps(config))
@@ -260,18 +247,6 @@ def prefix(config: Config) -> Iterator[Problem]:
 
 
 def region(config: Config) -> Iterator[Problem]:
-def secrets(config: Config) -> Iterator[Problem]:
-    """Settings are copied into every run and passport, so no token or password stands in them."""
-    for section, fields in config.model_dump(mode="json").items():
-        for name, value in fields.items():
-            if isinstance(value, str) and holds_token(value):
-                message = (
-                    "This holds an access token or a password, which would stand in every copy of the settings: remove "
-                    "it, and set an environment variable instead, for Hugging Face HF_TOKEN."
-                )
-                yield Problem(f"{section}.{name}", message)
-
-
     """The region around the faces holds all that the face similarity looks at, and nothing else."""
     own = [name for name, weight in config.reward.rewards if weight and name != FACE_SIMILARITY]
     if config.sampling.decode_region and own:
@@ -283,6 +258,18 @@ def secrets(config: Config) -> Iterator[Problem]:
     if config.sampling.decode_region and config.reward.roll_compatible:
         message = "The crops of roll_compatible depend on the size of the whole frame: turn decode_region off."
         yield Problem("sampling.decode_region", message)
+
+
+def secrets(config: Config) -> Iterator[Problem]:
+    """Settings are copied into every run and passport, so no token or password stands in them."""
+    for section, fields in config.model_dump(mode="json").items():
+        for name, value in fields.items():
+            if isinstance(value, str) and holds_token(value):
+                message = (
+                    "This holds an access token or a password, which would stand in every copy of the settings: remove "
+                    "it, and set an environment variable instead, for Hugging Face HF_TOKEN."
+                )
+                yield Problem(f"{section}.{name}", message)
 
 
 def kl_target(config: Config) -> Iterator[Problem]:
@@ -338,7 +325,6 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     (("lora.lora_target_modules",), lora_targets),
     (
         (
-    ((), secrets),
             "train.train_batch_size",
             "train.per_device_train_batch_size",
             "train.gradient_accumulation_steps",
@@ -346,10 +332,12 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
         ),
         batch,
     ),
-    (("deepspeed.zero_stage", "deepspeed.offload_optimizer", "deepspeed.offload_parameters"), zero),
+    (("deepspeed.zero_stage", "deepspeed.offload_optimizer", "deepspeed.offload_parameters"), spreading.zero),
+    (("deepspeed.devices", "deepspeed.num_processes", "deepspeed.hostfile"), spreading.devices),
     (("sampling.gradient_mode", "sampling.num_gradient_steps", *_STEPS[:2]), gradient_mode),
     (("sampling.prefix_seeds", "model.trainable_models", "sampling.final_timestep"), prefix),
     (("sampling.decode_region", "reward.rewards", "reward.roll_compatible"), region),
     (("reward.kl_target", "reward.kl_weight"), kl_target),
+    ((), secrets),
     (("train.lr_scheduler_type", "train.lr_scheduler_kwargs"), learning_rates.options),
 ]

@@ -107,6 +107,26 @@ class TrainConfig(Section):
     save_steps: int = _field(
         25, "A checkpoint is saved every this many updates, and at the end.", level="basic", applies="live", ge=1
     )
+    save_total_limit: int | None = _field(
+        None,
+        "How many checkpoints are kept: the newest, and the best step's beside them; older ones are removed after each "
+        "save. Empty: all.",
+        applies="live",
+        ge=1,
+    )
+    min_free_gb: float = _field(
+        0.2,
+        "Free space, in GB, that must be left on the disk of the runs folder after a sample or a checkpoint is "
+        "written. Where it would not be, the run pauses until there is room.",
+        applies="resume",
+        ge=0.0,
+    )
+    disk_wait_minutes: float = _field(
+        60.0,
+        "How long, in minutes, a run pauses for want of disk space before it ends; it can be resumed then.",
+        applies="resume",
+        ge=0.0,
+    )
     seed: int = _field(
         42,
         "Seed of the noise, the data order and the LoRA's first values; the same seed repeats a run.",
@@ -171,6 +191,24 @@ class DeepSpeedConfig(Section):
         False,
         "Keep the divided weights in CPU memory between their uses; needs zero_stage 3.",
         applies="resume",
+    )
+    devices: Names = _field(
+        "",
+        "GPUs to train on, by the numbers or names that CUDA_VISIBLE_DEVICES takes, comma-separated: as many as "
+        "num_processes. Empty: the first that are visible.",
+        applies="resume",
+    )
+    share_devices: bool = _field(
+        False,
+        "Start even while another run trains on the same devices. Off: a second start is refused, so that two runs "
+        "never get into each other's way by accident. A queued run always waits for its devices.",
+        applies="resume",
+    )
+    timeout_minutes: float = _field(
+        30.0,
+        "How long, in minutes, the processes wait for one that gives no sign of life before the run is ended, above 0.",
+        applies="resume",
+        gt=0.0,
     )
     hostfile: str | None = _field(
         None,

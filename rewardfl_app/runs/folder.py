@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "process.json"
 
     @property
+    def ranks(self) -> Path:
+        """Folder of the training processes' own words that they live; see `runs.pulse`."""
+        return self.path / "ranks"
+
+    @property
     def status(self) -> Path:
         """State, phase and progress, replaced as a whole at every change."""
         return self.path / "status.json"
@@ -126,7 +131,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Whether this folder is a run."""
-        return self.run_info.is_file()
+        return os.path.isfile(self.run_info)  # also of a name too long to be one
 
     @classmethod
     def create(cls, runs_dir: Path, name: str | None = None) -> RunFolder:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rewardfl_app.config.plain_file import open_plain, open_to_append
+from rewardfl_app.runs import durable
 from rewardfl_app.runs.jsonfile import plain
+from rewardfl_app.runs.jsontext import parse
+
+log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 
@@ -20,14 +26,13 @@ class JsonLinesWriter:
 
     def __init__(self, path: Path) -> None:
         """Open for appending. A line torn by an earlier crash is closed, so that it spoils no record of ours."""
-        self._file = open(path, "ab", buffering=0)
+        self._file = open_to_append(path)
         if _last_byte(path) not in (b"", b"\n"):
             self._file.write(b"\n")
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record as one line, whole or not at all; NaN and infinity become null. Raises OSError."""
-        line = json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
-        left = memoryview(line.encode())
+        left = memoryview(_line(record).encode())
         start = os.fstat(self._file.fileno()).st_size
         try:
             while left:
@@ -61,17 +66,24 @@ class JsonLinesReader:
         self._path = Path(path)
         self._offset = 0
         self._inode: int | None = None
+        self._unreadable = ""
         self.restarts = 0
 
     def read_new(self) -> list[Record]:
-        """Records of the lines completed since the last call; [] while the file does not exist yet."""
+        """Records of the lines completed since the last call; [] while there is no file that can be read."""
         try:
-            with open(self._path, "rb") as file:
+            with open_plain(self._path) as file:
+                self._unreadable = ""
                 return self._read(file.fileno())
         except FileNotFoundError:
-            if self._offset:
-                self._restart()
-            return []
+            pass
+        except OSError as error:
+            if str(error) != self._unreadable:  # said once, not at every look
+                self._unreadable = str(error)
+                log.warning("%s cannot be read: %s", self._path, error.strerror or error)
+        if self._offset:
+            self._restart()
+        return []
 
     def _read(self, descriptor: int) -> list[Record]:
         state = os.fstat(descriptor)
@@ -91,7 +103,7 @@ class JsonLinesReader:
 
     def _parse(self, text: bytes) -> list[Record]:
         """The records of whole lines."""
-        return _records(text)
+        return records_of(text)
 
     def _restart(self) -> None:
         self._offset = 0
@@ -110,11 +122,27 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
         writer.append(record)
 
 
-def _records(text: bytes) -> list[Record]:
+def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace the file as a whole by these records. Raises OSError; the file is as it was then."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            file.writelines(_line(record) for record in records)
+        durable.put_in_place(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def records_of(text: bytes) -> list[Record]:
+    """The records of whole lines; those that are not JSON objects are left out."""
     records = []
     for line in text.split(b"\n"):
         try:
-            record = json.loads(line)
+            record = parse(line)
         except ValueError:  # an empty line, or one torn by a crash
             continue
         if isinstance(record, dict):
@@ -123,7 +151,7 @@ def _records(text: bytes) -> list[Record]:
 
 
 def _last_byte(path: Path) -> bytes:
-    with open(path, "rb") as file:
+    with open_plain(path) as file:
         size = file.seek(0, os.SEEK_END)
         if not size:
             return b""

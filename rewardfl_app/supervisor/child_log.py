@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.config.secrets import redacted
 
 _ERROR_LINE = re.compile(r"^error: (.+)$", re.MULTILINE)
@@ -20,10 +21,10 @@ def last_words(log: Path, process: str) -> str:
         process: what it is called in the sentence, such as "scoring process".
     """
     try:
-        with open(log, "rb") as file:
+        with open_plain(log) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
             text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
+    except OSError:
         text = ""
     if told := _ERROR_LINE.findall(text):
         return redacted(told[-1])

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardfl_app.runs import content
+from rewardfl_app.config.plain_file import open_to_append
+from rewardfl_app.runs import content, typed
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.samples import BASELINE_STEP, list_samples, step_folder
@@ -120,11 +121,11 @@ def look(folder: Path) -> ComparisonJob | None:
     kind: Kind = "videos" if about.get("kind") == "videos" else "film"
     status = read_json(folder / "status.json") or {}
     alive = not process.on_this_machine(record) or process.is_running(record)
-    if status.get("state") not in _FINISHED:
+    if str(status.get("state")) not in _FINISHED:
         status = read_json(folder / "status.json") or {} if not alive else status  # it may have finished since
         if kind == "videos":
             status = _videos_status(about, alive)
-    if status.get("state") not in _FINISHED and not alive:
+    if str(status.get("state")) not in _FINISHED and not alive:
         doing = "rendering process" if kind == "videos" else "process that writes the film"
         status = {**status, "state": "failed", "message": last_words(folder / "log.txt", doing)}
     done, total, state = status.get("done"), status.get("total"), str(status.get("state") or "starting")
@@ -132,8 +133,8 @@ def look(folder: Path) -> ComparisonJob | None:
         folder=folder,
         kind=kind,
         state="working" if state == "scoring" else state,
-        done=done if isinstance(done, int) else 0,
-        total=total if isinstance(total, int) else None,
+        done=typed.whole(done) or 0,
+        total=typed.whole(total),
         message=str(status.get("message") or ""),
         files=tuple(folder / name for name in FILES if (folder / name).is_file()) if state == "done" else (),
     )
@@ -151,11 +152,11 @@ def cancel(job: ComparisonJob) -> None:
 
 def _videos_status(about: dict[str, Any], alive: bool) -> dict[str, Any]:
     """How far rendering is, from the videos that are complete: values.json comes after the last of them."""
-    run, step = RunFolder(Path(str(about.get("run")))), about.get("step")
-    found = {} if not isinstance(step, int) else list_samples(run)
-    rendered = len(found.get(step, ())) if isinstance(step, int) else 0
+    run, step = RunFolder(Path(str(about.get("run")))), typed.whole(about.get("step"))
+    found = {} if step is None else list_samples(run)
+    rendered = 0 if step is None else len(found.get(step, ()))
     others = [len(samples) for other, samples in found.items() if other != step]
-    if not alive and isinstance(step, int) and (step_folder(run, step) / "values.json").is_file():
+    if not alive and step is not None and (step_folder(run, step) / "values.json").is_file():
         return {"state": "done", "done": rendered, "total": rendered, "message": ""}
     working = {"state": "scoring", "done": rendered, "total": max([rendered, *others]) or None}
     return {**working, "message": "Rendering" if rendered else "Loading the model"}
@@ -207,6 +208,6 @@ def _modified(path: Path) -> float:
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """One start at a time, also from another process."""
-    with open(folder / ".lock", "ab") as lock:
+    with open_to_append(folder / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

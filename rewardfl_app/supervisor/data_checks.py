@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardfl_app.config.paths import located
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.config.schema import RewardConfig
-from rewardfl_app.runs import content
+from rewardfl_app.runs import content, typed
 from rewardfl_app.runs.folder import RunError
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor import process
@@ -119,16 +120,16 @@ def _look(folder: Path) -> DataCheck | None:
     if record is None:
         return None
     status = read_json(folder / "status.json") or {}
-    if status.get("state") not in _FINISHED and process.on_this_machine(record) and not process.is_running(record):
+    if str(status.get("state")) not in _FINISHED and process.on_this_machine(record) and not process.is_running(record):
         status = read_json(folder / "status.json") or {}  # it may have finished since
-        if status.get("state") not in _FINISHED:
+        if str(status.get("state")) not in _FINISHED:
             status = {**status, "state": "failed", "message": last_words(folder / "log.txt", "checking process")}
     done, total = status.get("done"), status.get("total")
     state = str(status.get("state") or "starting")
     return DataCheck(
         state="checking" if state == "scoring" else state,
-        done=done if isinstance(done, int) else 0,
-        total=total if isinstance(total, int) else None,
+        done=typed.whole(done) or 0,
+        total=typed.whole(total),
         message=str(status.get("message") or ""),
     )
 
@@ -153,7 +154,7 @@ def _command(request: Path) -> Sequence[str]:
 @contextlib.contextmanager
 def _one_at_a_time(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "ab") as lock:
+    with open_to_append(root / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

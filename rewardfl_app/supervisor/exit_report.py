@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from rewardfl_app.config.secrets import redacted
+from rewardfl_app.supervisor.rank_watch import LostRank
 
 COMPLETED = "completed"
 STOPPED = "stopped"
@@ -23,6 +24,7 @@ BAD_CONFIG = "bad_config"
 BAD_DATA = "bad_data"
 BAD_WEIGHTS = "bad_weights"
 KILLED_BY_SIGNAL = "killed_by_signal"
+PROCESS_LOST = "process_lost"
 LOST = "lost"
 UNKNOWN = "unknown"
 
@@ -47,6 +49,10 @@ NEXT_STEP: dict[str, str] = {
     BAD_DATA: "Correct or remove that row of the metadata file and start again.",
     BAD_WEIGHTS: "Download or copy that file again, or correct its path, and start again.",
     KILLED_BY_SIGNAL: "Resume to continue from the last checkpoint.",
+    PROCESS_LOST: (
+        "Read what that process wrote last in train.log; resume continues from the last checkpoint, and a process that "
+        "needs longer is waited for with a higher deepspeed.timeout_minutes."
+    ),
     LOST: "Resume to continue from the last checkpoint.",
     UNKNOWN: "Read the end of train.log; resume continues from the last checkpoint.",
 }
@@ -72,9 +78,10 @@ _LAST_EXCEPTION = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exi
 
 @dataclass(frozen=True)
 class ExitReport:
-    """The content of exit.json. `signal` is the name of the signal that ended the trainer, or None."""
+    """The content of exit.json. `signal` is the name of the signal that ended the trainer, or None; `return_code` is
+    None where nobody was there to see it."""
 
-    return_code: int
+    return_code: int | None
     signal: str | None
     cause: str
     sentence: str
@@ -86,7 +93,7 @@ class ExitReport:
 
 
 def explain(
-    return_code: int,
+    return_code: int | None,
     failure: Mapping[str, object] | None = None,
     log_tail: str = "",
     *,
@@ -97,15 +104,21 @@ def explain(
     stop_asked: str | None = None,
     out_of_memory_kill: bool = False,
     ended_by_wrapper: bool = False,
+    lost_rank: LostRank | None = None,
+    restarted: bool = False,
 ) -> ExitReport:
     """Explain how a trainer ended.
 
-    return_code: as subprocess reports it, negative for a signal. failure: failure.json, if the trainer wrote one.
+    return_code: as subprocess reports it, negative for a signal; None where nobody saw it. failure: failure.json, if
+    the trainer wrote one.
     log_tail: the end of train.log. final_state, step, total, phase: the last status. stop_asked: kind of the stop
     request that was made (stop_and_save or stop_now). out_of_memory_kill: the kernel counted an out-of-memory kill
-    meanwhile. ended_by_wrapper: the wrapper itself sent the signals (the later stages of a stop).
+    meanwhile. ended_by_wrapper: the wrapper itself sent the signals (the later stages of a stop). lost_rank: the one of
+    several processes that went first. restarted: the machine was since.
     """
     code = _real_return_code(return_code, log_tail)
+    if lost_rank is not None and lost_rank.code is not None:
+        code = lost_rank.code
     name = _signal_name(code)
     where = f" at step {step} of {total}" if step is not None and total else (f" at step {step}" if step else "")
     during = f" while {phase}" if phase else ""
@@ -113,11 +126,11 @@ def explain(
     if failure and failure.get("sentence"):
         cause, sentence = str(failure.get("cause") or UNKNOWN), str(failure["sentence"])
         next_step = str(failure["next_step"]) if failure.get("next_step") else None
-    elif code == 0 and final_state == COMPLETED:
+    elif not code and final_state == COMPLETED:
         cause, sentence = COMPLETED, f"Completed{f' all {total} steps' if total else ''}."
-    elif code == 0 and final_state == STOPPED:
+    elif not code and final_state == STOPPED:
         cause, sentence = STOPPED, f"Stopped as asked{where}."
-    elif stop_asked and (code == 0 or ended_by_wrapper):
+    elif stop_asked and lost_rank is None and (code == 0 or ended_by_wrapper):
         unsaved = "" if stop_asked == "stop_now" else " It did not finish its step in time, so that step is not saved."
         cause, sentence = STOPPED, f"Stopped as asked{where}.{unsaved}"
     elif _GPU_MEMORY.search(log_tail):
@@ -126,6 +139,10 @@ def explain(
         cause, sentence = OUT_OF_HOST_MEMORY, f"This machine ran out of memory (RAM){during}{where}."
     elif _DISK.search(log_tail):
         cause, sentence = DISK_FULL, f"The disk is full: a file of the run could not be written{where}."
+    elif lost_rank is not None:
+        cause, sentence = PROCESS_LOST, _lost_rank_sentence(lost_rank, code, name, during, where)
+    elif code is None:
+        cause, sentence = LOST, lost_sentence(where, restarted)
     elif name is not None:
         cause, sentence = KILLED_BY_SIGNAL, _signal_sentence(code, name, where, ended_by_wrapper)
         next_step = _signal_next_step(code)
@@ -149,13 +166,10 @@ def _from_log(code: int, log_tail: str, where: str) -> tuple[str, str]:
     return UNKNOWN, f"The trainer {ended}{where} without finishing and did not say why; the cause is unknown."
 
 
-def lost(step: int | None = None, total: int | None = None) -> dict[str, object]:
-    """The account of a run whose processes are gone without an exit.json, in exit.json's form (return_code is None)."""
-    where = f" at step {step} of {total}" if step is not None and total else ""
-    sentence = (
-        f"The run's process is gone{where} and left no word: the machine was restarted, or the process was killed."
-    )
-    return {"return_code": None, "signal": None, "cause": LOST, "sentence": sentence, "next_step": NEXT_STEP[LOST]}
+def lost_sentence(where: str, restarted: bool) -> str:
+    """What is said of a run whose processes are gone without a word."""
+    why = "the machine was restarted while it ran" if restarted else "it was killed together with what watches over it"
+    return f"The run's process is gone{where} and left no word: {why}."
 
 
 def never_started() -> dict[str, object]:
@@ -164,16 +178,31 @@ def never_started() -> dict[str, object]:
     return {"return_code": None, "signal": None, "cause": STOPPED, "sentence": sentence, "next_step": next_step}
 
 
-def _real_return_code(return_code: int, log_tail: str) -> int:
+def _lost_rank_sentence(lost: LostRank, code: int | None, name: str | None, during: str, where: str) -> str:
+    """Which process went, how, and that the others were ended."""
+    who = f"Process {lost.number} of {lost.size} (counted from 0)"
+    if lost.silent_seconds is not None:
+        return f"{who} gave no sign of life for {_duration(lost.silent_seconds)}{during}{where}: the run was ended."
+    if name is not None:
+        return f"{who} was killed ({name}){during}{where}: the others were ended."
+    ended = "ended" if code is None else f"ended with code {code}"
+    return f"{who} {ended}{during}{where} while the others went on: they were ended."
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _real_return_code(return_code: int | None, log_tail: str) -> int | None:
     """The trainer's return code; DeepSpeed's launcher hides it (0 or 256 - n for signal n) and writes it in the log."""
     found = _NUMBERED_LAUNCHER_EXIT.findall(log_tail)
-    if found and return_code >= 0:
+    if found and (return_code is None or return_code >= 0):
         return int(found[-1])
     return return_code
 
 
-def _signal_name(code: int) -> str | None:
-    if code >= 0:
+def _signal_name(code: int | None) -> str | None:
+    if code is None or code >= 0:
         return None
     try:
         return signal.Signals(-code).name

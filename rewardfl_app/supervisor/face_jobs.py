@@ -22,7 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.config.schema import RewardConfig
+from rewardfl_app.runs import typed
 from rewardfl_app.runs.folder import RunError
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor import process
@@ -127,28 +129,28 @@ def look(folder: Path) -> FaceJob | None:
     if about is None or record is None:
         return None
     status = read_json(folder / "status.json") or {}
-    if status.get("state") not in FINISHED and process.on_this_machine(record) and not process.is_running(record):
+    if str(status.get("state")) not in FINISHED and process.on_this_machine(record) and not process.is_running(record):
         status = read_json(folder / "status.json") or {}  # it may have finished since
-        if status.get("state") not in FINISHED:
+        if str(status.get("state")) not in FINISHED:
             status = {**status, "state": "failed", "message": last_words(folder / "log.txt", "scoring process")}
     done, total = status.get("done"), status.get("total")
     return FaceJob(
         folder=folder,
         kind="heat" if about.get("kind") == "heat" else "score",
         title=str(about.get("title") or folder.name),
-        created=float(about.get("created") or 0),
+        created=typed.seconds(about.get("created")) or 0.0,
         target=Path(str(about.get("target") or folder)),
-        about=about.get("about") or {},
+        about=typed.mapping(about.get("about")),
         state=str(status.get("state") or "starting"),
-        done=done if isinstance(done, int) else 0,
-        total=total if isinstance(total, int) else None,
+        done=typed.whole(done) or 0,
+        total=typed.whole(total),
         message=_in_their_words(str(status.get("message") or ""), folder, about),
     )
 
 
 def _in_their_words(message: str, folder: Path, about: Mapping[str, Any]) -> str:
     """The child's sentence with the person's own file names in place of the copies' paths."""
-    reference = str((about.get("about") or {}).get("reference") or "the reference")
+    reference = str(typed.mapping(about.get("about")).get("reference") or "the reference")
     copied = re.escape(str(folder)) + r"/"
     message = re.sub(copied + r"reference_input\.\w+", lambda _: reference, message)
     return re.sub(copied + r"input\.\w+", lambda _: str(about.get("title") or "the video"), message)
@@ -200,7 +202,7 @@ def _prepared(runs_dir: Path) -> Iterator[Path]:
     folder: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with open(root / ".lock", "ab") as lock:
+        with open_to_append(root / ".lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _refuse_crowd(list_jobs(runs_dir))
             _prune(root)

@@ -4,7 +4,6 @@ weight.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +11,12 @@ from itertools import chain
 from pathlib import Path
 
 from rewardfl_app.config import validation
+from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.config.problems import Problem
 from rewardfl_app.config.schema import Config, DeepSpeedConfig
 from rewardfl_app.data import manifest
 from rewardfl_app.models import sources
+from rewardfl_app.runs.jsontext import parse
 from rewardfl_app.supervisor import freeze, hostfile
 
 _NUM_READERS = 8
@@ -94,15 +95,15 @@ def _flaw(file: Path) -> Iterator[str]:
     tensors.
     """
     try:
-        with open(file, "rb") as opened:
+        with open_plain(file) as opened:
             start = opened.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            header = json.loads(opened.read(length)) if 0 < length <= _LARGEST_HEADER_BYTES else None
+            header = parse(opened.read(length)) if 0 < length <= _LARGEST_HEADER_BYTES else None
         size = file.stat().st_size
         if not isinstance(header, dict):
             yield "is not a safetensors file"
             return
-        ends = (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+        ends = (int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__")
         expected = 8 + length + max(ends, default=0)
     except OSError as error:
         yield f"cannot be read ({error.strerror})"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.config import files, presets
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.runs import previews
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -299,6 +300,6 @@ def _prune(folder: PreviewFolder) -> None:
 def _locked(folder: PreviewFolder) -> Iterator[None]:
     """One process at a time starts or ends the worker."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    with open(folder.lock, "ab") as lock:
+    with open_to_append(folder.lock) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,6 @@
-"""Operating-system processes: start one detached, tell whether it is still the same one, and end a whole group.
+"""Operating-system processes: start one detached, find what is left of its session, and end it.
 
-A process is identified by its id, its start time and the boot id of the machine, so that a process id that is used
-again by another program is never mistaken for the run. Reads /proc, so Linux only.
+A process is told from others by `runs.identity`.
 """
 
 from __future__ import annotations
@@ -16,55 +15,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.runs.identity import boot_id, describe, is_running, on_this_machine, pid_of, start_time, stat_fields
+
+__all__ = [
+    "boot_id",
+    "describe",
+    "end_session",
+    "free_port",
+    "is_running",
+    "members",
+    "on_this_machine",
+    "send",
+    "send_to_group",
+    "start_detached",
+    "start_time",
+    "terminate_group",
+]
+
 _PROC = Path("/proc")
-
-
-def boot_id() -> str:
-    """Id of this start of the machine; a restart changes it."""
-    return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-
-
-def _stat_fields(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the state on (index 0 = state, 2 = group, 3 = session, 19 = start time), or None if
-    gone.
-    """
-    try:
-        text = (_PROC / str(pid) / "stat").read_text()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    # The command name in parentheses may itself contain spaces and parentheses.
-    return text.rpartition(")")[2].split()
-
-
-def start_time(pid: int) -> int | None:
-    """When process `pid` started, in clock ticks since boot; None if there is none, or only a zombie that ended."""
-    fields = _stat_fields(pid)
-    if fields is None or fields[0] in ("Z", "X"):
-        return None
-    return int(fields[19])
-
-
-def describe(pid: int, command: Sequence[str], **extra: object) -> dict[str, Any]:
-    """The record of a running process for process.json: {pid, start_time, boot_id, host, command, ...extra}."""
-    return {
-        "pid": pid,
-        "start_time": start_time(pid),
-        "boot_id": boot_id(),
-        "host": socket.gethostname(),
-        "command": list(command),
-        **extra,
-    }
-
-
-def on_this_machine(record: Mapping[str, Any]) -> bool:
-    """Whether the record was made where its process can be looked up from here."""
-    return record.get("host") == socket.gethostname()
-
-
-def is_running(record: Mapping[str, Any]) -> bool:
-    """Whether exactly the recorded process still runs on this machine."""
-    started = record.get("start_time")
-    return started is not None and record.get("boot_id") == boot_id() and start_time(int(record["pid"])) == started
 
 
 def members(record: Mapping[str, Any]) -> list[int]:
@@ -72,16 +40,16 @@ def members(record: Mapping[str, Any]) -> list[int]:
 
     They outlive the leader when it is killed alone. Empty when the id now belongs to another program.
     """
-    if record.get("boot_id") != boot_id():
+    leader = pid_of(record)
+    if leader is None or record.get("boot_id") != boot_id():
         return []
-    leader = int(record["pid"])
-    if _stat_fields(leader) is not None and start_time(leader) not in (None, record.get("start_time")):
+    if stat_fields(leader) is not None and start_time(leader) not in (None, record.get("start_time")):
         return []
     found = []
     for entry in _PROC.iterdir():
         if not entry.name.isdigit():
             continue
-        fields = _stat_fields(int(entry.name))
+        fields = stat_fields(int(entry.name))
         if fields is not None and fields[0] not in ("Z", "X") and int(fields[3]) == leader:
             found.append(int(entry.name))
     return found
@@ -104,9 +72,16 @@ def send_to_group(group: int, number: signal.Signals) -> None:
         return
 
 
+def terminate_group(group: int) -> None:
+    """SIGTERM to every process of a group, and SIGCONT, without which one that is stopped never meets it."""
+    send_to_group(group, signal.SIGTERM)
+    send_to_group(group, signal.SIGCONT)
+
+
 def end_session(record: Mapping[str, Any], grace_seconds: float, poll_seconds: float = 0.05) -> None:
     """End what is left of the recorded process's session: SIGTERM, then SIGKILL after grace_seconds."""
     send(members(record), signal.SIGTERM)
+    send(members(record), signal.SIGCONT)  # one that is stopped never meets the other
     deadline = time.monotonic() + grace_seconds
     while (left := members(record)) and time.monotonic() < deadline:
         time.sleep(poll_seconds)

@@ -1,4 +1,4 @@
-"""The queue of a runs folder: runs that start by themselves, one after the other, when no run of the folder is active.
+"""The queue of a runs folder: runs that start by themselves, one after the other, when their devices are free.
 
 No process keeps it: the wrapper of a run that ends, the app and the command line all call `advance`, and whoever comes
 first starts the next run.
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rewardfl_app.runs import queue_file
 from rewardfl_app.runs.folder import RunFolder
-from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
+from rewardfl_app.runs.jsonfile import write_json_atomic
 from rewardfl_app.runs.registry import list_runs
-from rewardfl_app.supervisor import exit_report, launch, process
-from rewardfl_app.supervisor.run_state import state
+from rewardfl_app.supervisor import device_lock, exit_report, launch, placement
+from rewardfl_app.supervisor.run_state import is_active, state
 from rewardfl_app.supervisor.supervisor import SupervisorError
 
 log = logging.getLogger(__name__)
@@ -54,52 +54,63 @@ def remove(run: RunFolder) -> None:
 
 def active(runs_dir: Path) -> list[RunFolder]:
     """The runs of this folder that go on, on this machine, newest first."""
-    return [run for run in list_runs(runs_dir) if _is_active(run)]
+    return [run for run in list_runs(runs_dir) if is_active(run)]
 
 
 def advance(runs_dir: Path, wait: bool = True) -> RunFolder | None:
-    """Start the first run that waits if no run is active; returns it, None when none was started.
+    """Start the runs that wait for nothing but this; returns the first of them, None when none was started.
+
+    A run waits while another is active on one of its devices, or waits before it for one of them; so on one device they
+    start in their order, one at a time.
 
     Costs one look at the folder while nothing waits. Without `wait`, nothing is done while another process starts a
     run or changes the order, for one who will ask again. Raises OSError.
     """
     runs_dir = Path(runs_dir).absolute()
-    if not (runs_dir / queue_file.NAME).exists() or _is_busy(runs_dir):
+    if not (runs_dir / queue_file.NAME).exists() or not _ready(runs_dir):
         return None
     with queue_file.lock(runs_dir, wait) as held:
-        if not held or _is_busy(runs_dir):
+        if not held:
             return None
-        waiting = queued(runs_dir)
-        started = next((run for run in waiting if _start(run)), None)
+        started, tried = [], set()
+        while ready := [run for run in _ready(runs_dir) if run.id not in tried]:  # one that fails makes room
+            tried.add(ready[0].id)
+            if _start(ready[0]):
+                started.append(ready[0])
         queue_file.write(runs_dir, queued(runs_dir))
-    return started
+    return started[0] if started else None
 
 
 def _start(run: RunFolder) -> bool:
     """Start a waiting run; one that cannot be started fails and does not hold up the others."""
     try:
-        with launch.lock(run):
+        with launch.lock(run), device_lock.claim(run, placement.of(run).devices):
             launch.spawn(run)
             return True
-    except OSError as error:
+    except device_lock.DevicesBusy:  # somebody was quicker
+        return False
+    except (OSError, ValueError) as error:
         log.exception("run %s could not be started", run.id)
-        sentence = f"The run could not be started: {error.strerror or error}."
+        sentence = f"The run could not be started: {getattr(error, 'strerror', None) or error}."
         next_step = exit_report.NEXT_STEP[exit_report.UNKNOWN]
         report = exit_report.ExitReport(1, None, exit_report.UNKNOWN, sentence, next_step)
         write_json_atomic(run.exit, report.as_dict())
         return False
 
 
-def _is_busy(runs_dir: Path) -> bool:
-    """Whether any run goes on; the newest are looked at first, and no more than one that does."""
-    return any(_is_active(run) for run in list_runs(runs_dir))
-
-
-def _is_active(run: RunFolder) -> bool:
-    if run.exit.exists():
-        return False
-    record = read_json(run.process)
-    return record is not None and process.on_this_machine(record) and not state(run).is_finished
+def _ready(runs_dir: Path) -> list[RunFolder]:
+    """The waiting runs whose devices are free, in their order."""
+    taken: set[str] = set()
+    ready = []
+    for run in queued(runs_dir):
+        try:
+            wanted = placement.of(run).devices
+        except (OSError, ValueError):  # it will fail when it is started, and say why
+            wanted = ()
+        if not taken & set(wanted) and device_lock.holder(wanted) is None:
+            ready.append(run)
+        taken |= set(wanted)
+    return ready
 
 
 def _place(run: RunFolder, order: list[RunFolder]) -> int:

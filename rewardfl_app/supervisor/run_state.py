@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from rewardfl_app.runs import control, queue_file
+from rewardfl_app.runs import control, pulse, queue_file
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.status import FINAL_STATES, Status, read_status
-from rewardfl_app.supervisor import exit_report, process
+from rewardfl_app.supervisor import account, exit_report, process, rank_watch
+
+# The pulse beats every two seconds; a machine that is short of memory may stand still for a while.
+_SILENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,7 @@ def state(run: RunFolder) -> RunState:
     step, total = (status.step, status.total) if status else (0, 0)
     ended = read_json(run.exit)
     if ended is not None:
-        cause = str(ended.get("cause"))
-        word = cause if cause in exit_report.GOOD_CAUSES else "failed"
-        return RunState(word, step, total, str(ended.get("sentence") or ""), None, ended)
+        return RunState(_ended_word(ended), step, total, str(ended.get("sentence") or ""), None, ended)
     record = read_json(run.process)
     if record is None and status is not None and status.state == "queued":
         return _not_started(run, status)
@@ -48,20 +50,34 @@ def state(run: RunFolder) -> RunState:
         # exit.json may have been written between the two looks.
         if read_json(run.exit) is not None:
             return state(run)
-        gone = exit_report.lost(step, total)
-        return RunState("lost", step, total, str(gone["sentence"]), None, gone)
-    if status is None or status.heartbeat < float(record.get("started") or 0.0):
+        gone = account.give(run).as_dict()
+        return RunState(_ended_word(gone), step, total, str(gone["sentence"]), None, gone)
+    if status is None or status.state in ("queued", "starting"):
         return RunState("starting", step, total, "starting the trainer", None, None)
     if status.is_final:
         # exit.json follows when the process has ended; until then the run still holds its memory and its devices.
         return RunState("stopping", step, total, "ending the trainer", None, None)
-    note = "" if process.on_this_machine(record) else f" (on {record.get('host')}; not checked from here)"
-    return RunState(_word(run, status), step, total, status.message + note, status.seconds_left, None)
+    if process.on_this_machine(record):
+        word, note = _checked_word(run, status)
+    else:
+        word, note = _word(run, status), f" (on {record.get('host')}; not checked from here)"
+    return RunState(word, step, total, status.message + note, status.seconds_left, None)
+
+
+def is_active(run: RunFolder) -> bool:
+    """Whether the run goes on, on this machine, and so has its devices."""
+    if run.exit.exists():
+        return False
+    record = read_json(run.process)
+    return record is not None and process.on_this_machine(record) and not state(run).is_finished
 
 
 def is_orphaned(record: dict[str, Any]) -> bool:
-    """Whether a trainer runs on after its wrapper was killed alone."""
-    return record.get("role") == "wrapper" and not process.is_running(record) and bool(process.members(record))
+    """Whether a trainer runs on after its wrapper was killed alone, and nothing has taken its place."""
+    if record.get("role") != "wrapper" or process.is_running(record):
+        return False
+    watcher = record.get("watcher")
+    return not (watcher and process.is_running(watcher)) and bool(process.members(record))
 
 
 def _not_started(run: RunFolder, status: Status) -> RunState:
@@ -70,16 +86,35 @@ def _not_started(run: RunFolder, status: Status) -> RunState:
     place = next((index for index, other in enumerate(waiting, 1) if other.id == run.id), None)
     if place is not None:
         first = "Next in the queue" if place == 1 else f"Number {place} of {len(waiting)} in the queue"
-        return RunState("queued", 0, status.total, f"{first}: it starts when no other run is active.", None, None)
+        return RunState("queued", 0, status.total, f"{first}: it starts when no other run has its devices.", None, None)
     if run.process.exists() or run.exit.exists():  # it was started between the looks
         return state(run)
     left = exit_report.never_started()
     return RunState("stopped", 0, status.total, str(left["sentence"]), None, left)
 
 
+def _ended_word(account: dict[str, Any]) -> str:
+    """The state of a run that ended in this way."""
+    cause = str(account.get("cause"))
+    return cause if cause in exit_report.GOOD_CAUSES or cause == exit_report.LOST else "failed"
+
+
 def _alive(record: dict[str, Any]) -> bool:
-    """Whether the wrapper runs, or anything of its session (a trainer whose wrapper was killed alone)."""
-    return process.is_running(record) or is_orphaned(record)
+    """Whether the wrapper runs, or what took its place, or anything of its session (a trainer whose wrapper was killed
+    alone)."""
+    watcher = record.get("watcher")
+    return process.is_running(record) or is_orphaned(record) or bool(watcher and process.is_running(watcher))
+
+
+def _checked_word(run: RunFolder, status: Status) -> tuple[str, str]:
+    """The state, and what is to be said of it, as the training processes on this machine bear it out."""
+    word, ranks = _word(run, status), pulse.read(run)
+    if rank_watch.is_suspended(ranks):
+        return "paused", " The trainer is stopped by a signal (SIGSTOP); Stop, or SIGCONT to its processes, wakes it."
+    silent = time.time() - min(rank.beat for rank in ranks) / 1e9 if ranks else 0.0
+    if silent > _SILENT_SECONDS:
+        return word, f" It has given no sign of life for {silent / 60:.0f} min."
+    return word, ""
 
 
 def _word(run: RunFolder, status: Status) -> str:

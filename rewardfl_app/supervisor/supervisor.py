@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,20 @@ from rewardfl_app.runs.changes import Change
 from rewardfl_app.runs.folder import RunError, RunFolder, ensure_runs_dir
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.status import Status, write_status
-from rewardfl_app.supervisor import creation, freeze, launch, preflight, process, start_token
+from rewardfl_app.supervisor import creation, device_lock, freeze, launch, placement, preflight, process, start_token
+from rewardfl_app.supervisor.device_lock import DevicesBusy
 from rewardfl_app.supervisor.run_state import RunState, is_orphaned, state
 
 __all__ = [
     "AlreadyRunning",
+    "DevicesBusy",
     "NotRunning",
     "RunState",
     "SupervisorError",
     "delete",
     "enqueue",
     "resume",
+    "save_now",
     "set_live",
     "settings",
     "start",
@@ -42,8 +45,6 @@ __all__ = [
     "stop",
     "wait",
 ]
-
-_DELETED = ".deleted-"
 
 
 class SupervisorError(RunError):
@@ -71,8 +72,8 @@ def start(
     """Start training in a new run folder under runs_dir and return at once.
 
     parent: id of the run this one was forked from. token: a second call with the same one, from whatever process, gives
-    the run of the first. Raises ConfigError with every problem of the settings, the weight files and the data, and
-    RunsFolderError, both before a run folder is made.
+    the run of the first. Raises ConfigError with every problem of the settings, the weight files and the data,
+    RunsFolderError, and DevicesBusy where another run trains on its devices; no run folder is left then.
     """
     runs_path = ensure_runs_dir(Path(runs_dir))
     with start_token.held(runs_path, token) as once:
@@ -82,7 +83,8 @@ def start(
         with queue_file.lock(runs_path), creation.new_run(runs_path, name) as run, launch.lock(run):
             launch.announce(run)
             creation.fill(run, complete, parent, notes, tags)
-            launch.spawn(run)
+            with _devices(run, complete):
+                launch.spawn(run)
         once.keep(run)
     return run
 
@@ -124,8 +126,8 @@ def resume(run: RunFolder, changes: Mapping[str, object] | None = None) -> RunFo
 
     changes: {section.field: value} of fields that apply at resume or live; a completed run goes on when its
     train.max_steps is raised. A queued run starts now. Raises AlreadyRunning; ConfigError with every problem of the
-    changes; SupervisorError when the run is complete, was made on another machine that cannot be asked, or has lost its
-    configuration.
+    changes; DevicesBusy; SupervisorError when the run is complete, was made on another machine that cannot be asked, or
+    has lost its configuration. Nothing is changed then.
     """
     with queue_file.lock(run.path.parent), launch.lock(run):
         now = state(run)
@@ -140,14 +142,15 @@ def resume(run: RunFolder, changes: Mapping[str, object] | None = None) -> RunFo
         if not run.config.is_file():
             raise SupervisorError(f"run {run.id} has no {run.config.name}, so it cannot be resumed")
         made = _updates_kept(run)
-        written = _checked_changes(run, changes or {}, made)
+        after, written = _checked_changes(run, changes or {}, made)
         if now.state == "completed" and not any(change.field == "train.max_steps" for change in written):
             raise SupervisorError(f"run {run.id} is already completed ({now.step} of {now.total} steps)")
-        launch.end_leftovers(run)
-        launch.put_attempt_aside(run)
-        for change in written:
-            run_changes.record(run, change)
-        launch.spawn(run)
+        with _devices(run, after):
+            launch.end_leftovers(run)
+            launch.put_attempt_aside(run)
+            for change in written:
+                run_changes.record(run, change)
+            launch.spawn(run)
         _leave_queue(run)
     return run
 
@@ -160,10 +163,18 @@ def stop(run: RunFolder, now: bool = False) -> str:
     """
     _require_running(run)
     request = control.request(run, "stop_now" if now else "stop_and_save")
+    launch.wake(run)
     record = read_json(run.process)
-    if now and record is not None and is_orphaned(record):
-        launch.end_leftovers(run)
+    if record is not None and is_orphaned(record):
+        with launch.lock(run):
+            launch.adopt(run)
     return request
+
+
+def save_now(run: RunFolder) -> str:
+    """Ask a run to save a checkpoint after its present step; returns the id of the request. Raises NotRunning."""
+    _require_running(run)
+    return control.request(run, "save_now")
 
 
 def set_live(run: RunFolder, field: str, value: object) -> str:
@@ -194,11 +205,12 @@ def delete(run: RunFolder) -> None:
             if not now.is_finished and now.state != "queued":
                 raise AlreadyRunning(f"run {run.id} is running ({now.state}); stop it before it is deleted")
             launch.end_leftovers(run)
-            hidden = parent / f"{_DELETED}{run.id}-{secrets.token_hex(3)}"
+            hidden = parent / f"{launch.DELETED}{run.id}-{secrets.token_hex(3)}"
             os.rename(run.path, hidden)
             _leave_queue(run)
-        for folder in parent.glob(f"{_DELETED}*"):  # also what an interrupted deletion left
-            shutil.rmtree(folder, ignore_errors=folder != hidden)
+        launch.remove_deleted(parent)
+        if hidden.exists():
+            raise SupervisorError(f"run {run.id} cannot be deleted: not everything in {hidden} can be removed")
     except OSError as error:
         raise SupervisorError(f"run {run.id} cannot be deleted ({error.strerror or error})") from error
 
@@ -229,17 +241,23 @@ def _updates_kept(run: RunFolder) -> int:
     return 0 if latest is None else latest.step
 
 
-def _checked_changes(run: RunFolder, changes: Mapping[str, object], made: int) -> list[Change]:
-    """What a resume after `made` updates is to write down. Raises ConfigError."""
+def _devices(run: RunFolder, config: Config) -> AbstractContextManager[None]:
+    """The devices that a run with these settings trains on, for the start inside. Raises DevicesBusy, OSError."""
+    place = placement.from_settings(config.deepspeed.model_dump(mode="json"))
+    return device_lock.claim(run, place.devices, place.shares)
+
+
+def _checked_changes(run: RunFolder, changes: Mapping[str, object], made: int) -> tuple[Config, list[Change]]:
+    """The settings of a resume after `made` updates, and what it is to write down. Raises ConfigError."""
     before = run_settings.load(run, check_files=not changes)
     if not changes:
-        return []
+        return before, []
     after = freeze.absolute_paths(config_changes.changed(before, changes, "resume", check_files=True))
     _refuse_steps_made(after, made)
     if after.deepspeed.hostfile and (problems := preflight.host_problems(after.deepspeed)):
         raise ConfigError(problems)
     pairs = [(field, config_changes.value(before, field), config_changes.value(after, field)) for field in changes]
-    return [Change(made + 1, field, old, new) for field, old, new in pairs if old != new]
+    return after, [Change(made + 1, field, old, new) for field, old, new in pairs if old != new]
 
 
 def _refuse_steps_made(config: Config, made: int) -> None:

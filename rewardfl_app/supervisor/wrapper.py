@@ -1,9 +1,10 @@
-"""The wrapper process of a run: `python -m rewardfl_app.supervisor.wrapper RUN_DIR`.
+"""The wrapper process of a run: `python -m rewardfl_app.supervisor.wrapper RUN_DIR [--adopt]`.
 
 It starts the trainer, waits, writes exit.json and starts the next run of the queue. It is the only process that has to
-outlive the page, so everything that must happen later happens here: a stop_now request and a signal to the wrapper both
-end the trainer in stages (the request, which the trainer answers at the next step; SIGTERM to its whole process group;
-SIGKILL to all that is left of the session).
+outlive the page, so everything that must happen later happens here: a stop_now request, a signal to the wrapper and the
+loss of one of several training processes all end the trainer in stages (the request, which the trainer answers at the
+next step; SIGTERM to its whole process group; SIGKILL to all that is left of the session). With --adopt it takes the
+place of a wrapper that was killed alone.
 """
 
 from __future__ import annotations
@@ -15,112 +16,108 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-
-import yaml
 
 from rewardfl_app.config.secrets import redacted
-from rewardfl_app.runs import changes
+from rewardfl_app.runs import checkpoints, pulse, reserve
+from rewardfl_app.runs.events import log_event
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.quiet_output import hide_secrets
-from rewardfl_app.runs.status import read_status
-from rewardfl_app.supervisor import exit_report, process
+from rewardfl_app.supervisor import account, exit_report, placement, process
 from rewardfl_app.supervisor.command import train_command, train_environment
+from rewardfl_app.supervisor.exit_report import ExitReport
+from rewardfl_app.supervisor.rank_watch import RankWatch
+from rewardfl_app.supervisor.watch import LAUNCHER_STAGES, Signals, StopStages, Trainer, Watch
 
 log = logging.getLogger(__name__)
 
-LOG_TAIL_BYTES = 32_768
 _CGROUP_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
-@dataclass(frozen=True)
-class StopStages:
-    """Patience of the stages of a stop, in seconds."""
-
-    after_request: float = 10.0
-    after_terminate: float = 10.0
-    poll: float = 0.2
-
-
-# DeepSpeed's launcher gives its ranks 30 s after SIGTERM before it kills them itself.
-LAUNCHER_STAGES = StopStages(after_terminate=35.0)
-
-
-@dataclass
-class _Signals:
-    """Signals that reached the wrapper."""
-
-    received: list[int] = field(default_factory=list)
-
-    def note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self.received.append(number)
-
-
-def run(folder: RunFolder, stages: StopStages | None = None) -> exit_report.ExitReport:
+def run(folder: RunFolder, stages: StopStages | None = None) -> ExitReport:
     """Run the trainer of `folder` to its end and write exit.json.
 
     Call it in the main thread of a process of its own.
     """
-    signals = _Signals()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signals.note)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals = Signals()
+    signals.install()
     _name_itself(folder)
+    place = placement.of(folder)
+    _clear_up(folder)
     kills_before = _out_of_memory_kills()
-    log_start = folder.log.stat().st_size if folder.log.exists() else 0
-    num_processes, hosts = _processes(folder)
     port = process.free_port()
     child = subprocess.Popen(
-        train_command(folder, num_processes, port, hosts),
+        train_command(folder, place, port),
         stdin=subprocess.DEVNULL,
         cwd=folder.path,
-        env=train_environment(num_processes, port, hosts),
+        env=train_environment(place, port),
         process_group=0,
     )
-    patience = stages or (StopStages() if num_processes == 1 and hosts is None else LAUNCHER_STAGES)
-    ended_by_wrapper = _wait(folder, child, signals, patience)
-    # A trainer that crashed may leave children behind, which would hold memory and the GPU.
-    _kill_rest(child.pid)
-    status = read_status(folder)
-    report = exit_report.explain(
+
+    def ended(seconds: float) -> bool:
+        try:
+            child.wait(seconds)
+            return True
+        except subprocess.TimeoutExpired:
+            return False
+
+    trainer = Trainer(ended, lambda: process.terminate_group(child.pid), lambda: _kill_rest(child.pid))
+    patience = stages or (LAUNCHER_STAGES if place.needs_launcher else StopStages())
+    watch = Watch(folder, trainer, signals, patience, RankWatch(folder, place.timeout_seconds))
+    try:
+        watch.until_the_end()
+    finally:
+        # A trainer that crashed may leave children behind, which would hold memory and the GPU.
+        _kill_rest(child.pid)
+    report = account.give(
+        folder,
         child.returncode,
-        read_json(folder.failure),
-        _log_tail(folder.log, log_start),
-        final_state=status.state if status else None,
-        step=status.step if status else None,
-        total=status.total if status else None,
-        phase=status.phase if status else None,
-        stop_asked=_stop_asked(folder),
         out_of_memory_kill=_out_of_memory_kills() > kills_before,
-        ended_by_wrapper=ended_by_wrapper,
+        ended_by_wrapper=watch.ended_by_us,
+        lost_rank=watch.lost_rank,
     )
-    write_json_atomic(folder.exit, report.as_dict())
+    _write(folder, report)
     return report
 
 
-def _wait(folder: RunFolder, child: subprocess.Popen[bytes], signals: _Signals, stages: StopStages) -> bool:
-    """Wait for the trainer, ending it in stages when asked; returns whether a signal was sent to it."""
-    terminate_at: float | None = None
-    kill_at: float | None = None
-    while True:
-        try:
-            child.wait(stages.poll)
-            return kill_at is not None
-        except subprocess.TimeoutExpired:
-            now = time.monotonic()
-        if terminate_at is None and _stop_asked(folder) == "stop_now":
-            terminate_at = now + stages.after_request
-        if signals.received and kill_at is None:
-            terminate_at = now
-        if terminate_at is not None and now >= terminate_at and kill_at is None:
-            process.send_to_group(child.pid, signal.SIGTERM)
-            kill_at = now + stages.after_terminate
-        if kill_at is not None and now >= kill_at:
-            _kill_rest(child.pid)
+def adopt(folder: RunFolder, stages: StopStages | None = None) -> ExitReport:
+    """Stay with a trainer whose wrapper was killed alone, to its end, and write exit.json."""
+    signals = Signals()
+    signals.install()
+    record = read_json(folder.process) or {}
+    place = placement.of(folder)
+
+    def ended(seconds: float) -> bool:
+        time.sleep(seconds)
+        return not process.members(record)
+
+    def terminate() -> None:
+        process.send(process.members(record), signal.SIGTERM)
+        process.send(process.members(record), signal.SIGCONT)
+
+    def kill() -> None:
+        process.send(process.members(record), signal.SIGKILL)
+
+    patience = stages or (LAUNCHER_STAGES if place.needs_launcher else StopStages())
+    trainer = Trainer(ended, terminate, kill)
+    watch = Watch(folder, trainer, signals, patience, RankWatch(folder, place.timeout_seconds))
+    watch.until_the_end()
+    report = account.give(folder, ended_by_wrapper=watch.ended_by_us, lost_rank=watch.lost_rank)
+    _write(folder, report)
+    return report
+
+
+def _clear_up(folder: RunFolder) -> None:
+    """What the attempt before left half done; a newest checkpoint that is damaged is not resumed from."""
+    for sentence in checkpoints.recover(folder):
+        log_event(folder, "recovered", sentence)
+    pulse.clear(folder)
+
+
+def _write(folder: RunFolder, report: ExitReport) -> None:
+    reserve.last_words(folder, lambda: write_json_atomic(folder.exit, report.as_dict()))
+    reserve.spend(folder)  # an ended run needs none
 
 
 def _kill_rest(group: int) -> None:
@@ -136,38 +133,9 @@ def _name_itself(folder: RunFolder) -> None:
     """Make sure process.json names this process, even if the one that started it died before writing it."""
     record = read_json(folder.process)
     if record is None or record.get("pid") != os.getpid():
-        write_json_atomic(
-            folder.process, process.describe(os.getpid(), sys.orig_argv, role="wrapper", started=time.time())
-        )
-
-
-def _processes(folder: RunFolder) -> tuple[int, Path | None]:
-    """deepspeed.num_processes and hostfile of the run's settings, read without all that checks them."""
-    deepspeed = yaml.safe_load(folder.config.read_text(encoding="utf-8"))["deepspeed"]
-    for change in changes.read(folder):
-        section, _, name = change.field.partition(".")
-        if section == "deepspeed":
-            deepspeed[name] = change.after
-    hosts = deepspeed.get("hostfile")
-    return int(deepspeed["num_processes"]), Path(hosts) if hosts else None
-
-
-def _stop_asked(folder: RunFolder) -> str | None:
-    """The strongest stop that was asked for in this attempt, whether the trainer answered it or not."""
-    since = float((read_json(folder.process) or {}).get("started") or 0.0)
-    requests = [read_json(path) or {} for path in folder.control.glob("[0-9]*.json")]
-    kinds = {str(request.get("kind")) for request in requests if float(request.get("time") or 0.0) >= since}
-    return next((kind for kind in ("stop_now", "stop_and_save") if kind in kinds), None)
-
-
-def _log_tail(path: Path, start: int) -> str:
-    """The end of the log, at most LOG_TAIL_BYTES of what was written from byte `start` on."""
-    if not path.exists():
-        return ""
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(start, size - LOG_TAIL_BYTES))
-        return file.read().decode("utf-8", errors="replace")
+        named = {"started": time.time(), **(record or {})}
+        own = process.describe(os.getpid(), sys.orig_argv, role="wrapper")
+        write_json_atomic(folder.process, {**named, **own})
 
 
 def _out_of_memory_kills() -> int:
@@ -189,26 +157,31 @@ def main(arguments: list[str] | None = None) -> int:
         prog="rewardfl_app.supervisor.wrapper", description="Run the trainer of a run folder."
     )
     parser.add_argument("run_dir", type=Path)
-    folder = RunFolder(parser.parse_args(arguments).run_dir)
+    parser.add_argument("--adopt", action="store_true", help="watch the trainer that runs there already")
+    options = parser.parse_args(arguments)
+    folder = RunFolder(options.run_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s wrapper %(levelname)s %(message)s")
     try:
-        report = _run_to_its_end(folder)
+        report = adopt(folder) if options.adopt else _run_to_its_end(folder)
     finally:
         _start_next(folder.path.parent)
     log.info("%s: %s", report.cause, report.sentence)
     return 0 if report.cause in exit_report.GOOD_CAUSES else 1
 
 
-def _run_to_its_end(folder: RunFolder) -> exit_report.ExitReport:
+def _run_to_its_end(folder: RunFolder) -> ExitReport:
     """`run`; what goes wrong in the wrapper itself ends in exit.json, too."""
     try:
         return run(folder)
     except Exception as error:
         log.exception("the wrapper failed")
-        sentence = f"The run could not be started: {type(error).__name__}: {redacted(str(error))}"
-        next_step = exit_report.NEXT_STEP[exit_report.UNKNOWN]
-        failed = exit_report.ExitReport(1, None, exit_report.UNKNOWN, sentence, next_step)
-        write_json_atomic(folder.exit, failed.as_dict())
+        if reserve.is_full(error):
+            cause, sentence = exit_report.DISK_FULL, "The disk is full: the run could not be started."
+        else:
+            cause = exit_report.UNKNOWN
+            sentence = f"The run could not be started: {type(error).__name__}: {redacted(str(error))}"
+        failed = ExitReport(1, None, cause, sentence, exit_report.NEXT_STEP[cause])
+        _write(folder, failed)
         return failed
 
 

@@ -15,6 +15,8 @@ from rewardfl_app.runs.quiet_output import hide_secrets
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+_LAST_WORDS_SECONDS = 5.0
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Trains the run in the given folder; its settings are all that is read besides what they name."""
@@ -23,13 +25,17 @@ def main(arguments: list[str] | None = None) -> int:
     run_dir = parser.parse_args(arguments).run_dir.absolute()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
-    from rewardfl_app.runs import checkpoints, settings
+    from rewardfl_app.runs import pulse
     from rewardfl_app.runs.folder import RunFolder
+
+    run = RunFolder(run_dir)
+    pulse.start(run, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+    from rewardfl_app.runs import checkpoints, settings
     from rewardfl_app.training import failure
     from rewardfl_app.training.engine import Ranks
     from rewardfl_app.training.trainer import Trainer
 
-    run = RunFolder(run_dir)
     ranks = Ranks()
     if ranks.is_first:
         run.failure.unlink(missing_ok=True)
@@ -38,11 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         latest = checkpoints.latest(run)
         trainer = Trainer(run, settings.in_force(run, 1 if latest is None else latest.step + 1), ranks)
         trainer.train()
-    except failure.PeerFailed:
-        # The launcher ends all ranks when the first one leaves: let the one that knows why write it down.
-        time.sleep(5)
-        return failure.BAD_INPUT
     except Exception as error:
+        if failure.is_of_a_peer(error):
+            logging.getLogger(__name__).error("another process was lost: %s", error)
+            # The launcher ends all ranks when the first one leaves: let the one that knows why write it down.
+            time.sleep(_LAST_WORDS_SECONDS)
+            return failure.BAD_INPUT if isinstance(error, failure.PeerFailed) else failure.FAILED
         logging.getLogger(__name__).exception("the trainer failed")
         reporter = trainer.reporter if trainer else None
         phase, step = (reporter.doing or reporter.phase, reporter.step) if reporter else ("loading", 0)
@@ -55,5 +62,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
     hide_secrets()
+    sys.exit(main())

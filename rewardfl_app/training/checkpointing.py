@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rewardfl_app.models.adaptation import checkpoint_file
 from rewardfl_app.models.sources import WeightsError
+from rewardfl_app.models.tensor_file import open_tensors
 from rewardfl_app.runs import checkpoints
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.training.optimizer_state import MOMENTS
@@ -77,6 +78,15 @@ def save(run: RunFolder, position: Position, weights: Weights, ranks: Ranks, con
         final = checkpoints.commit(run, position.step, folder)
     ranks.wait()
     return final
+
+
+def num_bytes(run: RunFolder, weights: Weights) -> int:
+    """About how much room the next checkpoint takes: as much as the last one, else what its tensors hold."""
+    latest = checkpoints.latest(run)
+    if latest is not None:
+        return checkpoints.num_bytes(latest.path)
+    count = sum(getattr(parameter, "ds_numel", parameter.numel()) for parameter in weights.engine.parameters)
+    return 4 * count * (1 + len(MOMENTS) + (weights.ema is not None))  # all saved in float32 at most
 
 
 def load_weights(checkpoint: Checkpoint, adaptations: Mapping[Expert, Adaptation]) -> None:
@@ -174,7 +184,7 @@ def _moment_file(folder: Path, expert: Expert, moment: str) -> Path:
 def _tensors(path: Path, expected: set[str] | None = None) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a file, one at a time. Raises WeightsError where it is damaged or has other names."""
     try:
-        with safe_open(path, framework="pt") as opened:
+        with open_tensors(path) as opened:
             names = list(opened.keys())
             if expected is not None and set(names) != expected:
                 raise WeightsError(f"{path} is of another training: {sorted(set(names) ^ expected)[0]} does not match")

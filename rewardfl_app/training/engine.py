@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,14 +44,14 @@ class Ranks:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def connect(self) -> None:
-        """Joins the group; every rank must call it."""
+    def connect(self, timeout_minutes: float = 30.0) -> None:
+        """Joins the group, whose members wait so long for each other; every rank must call it."""
         import deepspeed
 
         # DeepSpeed would compile a C++ kernel for shared-memory reductions, a minute at the first start, that training
         # does not use.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(verbose=False)
+        deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=timeout_minutes))
 
     def sum(self, values: list[float]) -> list[float]:
         """Element-wise sums over the ranks, in float64."""

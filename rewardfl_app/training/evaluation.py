@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.rendering.evaluation_set import EvaluationSet
 from rewardfl_app.runs import metrics, video_values
-from rewardfl_app.runs.samples import BASELINE_STEP
+from rewardfl_app.runs.samples import BASELINE_STEP, step_folder
 from rewardfl_app.runs.video_values import VideoValues
 from rewardfl_app.training import stopping
 from rewardfl_app.training.standing import Standing
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rewardfl_app.runs.folder import RunFolder
     from rewardfl_app.training.engine import Ranks
     from rewardfl_app.training.reporting import Reporter
+
+_FIRST_BYTES = 2**20  # of one video with its faces, as long as none is written
 
 
 class Evaluation:
@@ -73,6 +75,17 @@ class Evaluation:
         """Whether the model after update `step` was evaluated and is the best so far (see `runs.best`), on every
         rank: its checkpoint should be kept."""
         return self._best_step == step
+
+    @property
+    def best_steps(self) -> tuple[int, ...]:
+        """The step whose model is the best so far, if there is one."""
+        return () if self._best_step is None or self._best_step < 0 else (self._best_step,)
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much room the next videos take: as much as those before the first step."""
+        written = (path for path in step_folder(self._run, BASELINE_STEP).rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in written) or _FIRST_BYTES * len(self._videos.names)
 
     def baseline(self) -> bool:
         """Renders the base model, unless an earlier start of this run did; False if stop_now cut it short."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rewardfl_app.runs import jsonlines, metrics
+from rewardfl_app.runs import jsonlines, metrics, reserve
 from rewardfl_app.runs.events import log_event
-from rewardfl_app.runs.jsonfile import plain
 from rewardfl_app.runs.metrics import MetricsWriter
 from rewardfl_app.runs.status import State, Status, write_status
 
 if TYPE_CHECKING:
     from rewardfl_app.runs.folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 _RECENT = 0.2  # weight of the newest duration in a running mean
 
@@ -43,7 +45,12 @@ class Reporter:
         self.phase = phase
         if self._active:
             now = Status(phase, phase, self.step, self.total, message, time.time(), seconds_left, self.alarm)
-            write_status(self._run, now)
+            try:
+                write_status(self._run, now)
+            except OSError as error:
+                if not reserve.is_full(error):
+                    raise
+                logger.warning("the disk is full: status.json stays as it was")  # what must not be lost will say so
 
     def event(self, kind: str, message: str, **fields: Any) -> None:
         """Appends to events.jsonl."""
@@ -55,7 +62,14 @@ class Reporter:
         if self._active:
             if self._writer is None:
                 self._writer = MetricsWriter(self._run.metrics)
-            self._writer.append({"step": self.step, "time": time.time(), **values})
+            record = {"step": self.step, "time": time.time(), **values}
+            try:
+                self._writer.append(record)
+            except OSError as error:
+                # What was measured is kept; then the run ends, as there is no more room after this.
+                if reserve.is_full(error) and reserve.spend(self._run):
+                    self._writer.append(record)
+                raise
 
     def cut_after(self, step: int) -> None:
         """Removes the records of later steps, which a resumed run writes again."""
@@ -63,12 +77,7 @@ class Reporter:
             return
         records = metrics.current(metrics.read_all(self._run.metrics))
         kept = [record for record in records if record["step"] <= step]
-        temporary = self._run.metrics.with_name(".metrics.jsonl.cut")
-        temporary.unlink(missing_ok=True)
-        with jsonlines.JsonLinesWriter(temporary) as writer:
-            for record in kept:
-                writer.append(plain(record))
-        temporary.replace(self._run.metrics)
+        jsonlines.rewrite(self._run.metrics, kept)
 
     def took(self, what: str, seconds: float) -> None:
         """Notes a duration for the estimate of the time left."""

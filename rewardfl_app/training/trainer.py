@@ -13,6 +13,7 @@ from rewardfl_app.training.checkpointing import Position
 from rewardfl_app.training.live import LiveSettings
 from rewardfl_app.training.loading import Loader, Parts
 from rewardfl_app.training.reporting import Reporter, peak_memory_gb
+from rewardfl_app.training.room import Room
 from rewardfl_app.training.schedulers import learning_rate
 
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ class Trainer:
         self._position = Position()
         self._saved: int | None = None
         self._left_out: set[int] = set()
+        self._room = Room(run, config, ranks, self.reporter)
 
     def train(self) -> str:
         """Runs to the end; returns the final state, "completed" or "stopped"."""
         self.reporter.status("loading", "Starting.")
-        self._ranks.connect()
+        self._ranks.connect(self._config.deepspeed.timeout_minutes)
         checkpoint = checkpoints.latest(self._run)
         first = 1 if checkpoint is None else checkpoint.step + 1
         self._live = LiveSettings(self._run, self._config, self._ranks, first)
@@ -53,7 +55,7 @@ class Trainer:
         self._saved = None if checkpoint is None else self._position.step
         self._tell(self._live.at_start)
         self._rehearse(parts)
-        if not parts.evaluation.baseline():
+        if not (self._has_room_to_evaluate(parts) and parts.evaluation.baseline()):
             return self._end("stopped", self._carry_out(parts))
         while True:
             decision = self._carry_out(parts)
@@ -63,8 +65,10 @@ class Trainer:
                 if self._finish(parts):
                     return self._end("completed", decision)
                 continue
+            if not self._room.wait_for_step():
+                continue
             self._one_step(parts)
-            if parts.evaluation.is_due(self._position.step) and not parts.evaluation.run(self._position.step):
+            if parts.evaluation.is_due(self._position.step) and not self._evaluate(parts):
                 continue
             is_due = self._position.step % self._config.train.save_steps == 0 or self._is_last
             if is_due or parts.evaluation.is_best(self._position.step):
@@ -127,12 +131,11 @@ class Trainer:
             self.reporter.status("stopping", "Stopping as asked.")
         self._change(parts, self._live.at(step + 1, decision.changes))
         if decision.sample and step:
-            sampled = parts.evaluation.run(step)
+            sampled = self._evaluate(parts)
             if parts.evaluation.is_best(step):
                 self._save(parts)
         if decision.save and step:
-            self._save(parts)
-            saved = True
+            saved = self._save(parts)
         if self._ranks.is_first:
             stopping.acknowledge(self._run, decision, step, saved, sampled)
         return decision
@@ -154,18 +157,40 @@ class Trainer:
     def _finish(self, parts: Parts) -> bool:
         """Evaluates and saves what the last update made, where that is not done; False if stop_now cut it short."""
         if self._position.step:
-            if not parts.evaluation.run(self._position.step):
-                return False
-            self._save(parts)
+            return self._evaluate(parts) and self._save(parts)
         return True
 
-    def _save(self, parts: Parts) -> None:
-        if self._saved == self._position.step:
-            return
-        self.reporter.status("saving", f"Saving the checkpoint of step {self._position.step}.")
+    def _evaluate(self, parts: Parts) -> bool:
+        """Renders the evaluation videos, once there is room for them; False if stop_now cut it short."""
+        return self._has_room_to_evaluate(parts) and parts.evaluation.run(self._position.step)
+
+    def _has_room_to_evaluate(self, parts: Parts) -> bool:
+        return self._room.wait_for(parts.evaluation.num_bytes, "Rendering the evaluation videos")
+
+    def _save(self, parts: Parts) -> bool:
+        """Saves a checkpoint of this step, once there is room for it; False if stop_now was asked for instead."""
+        step = self._position.step
+        if self._saved == step:
+            return True
+        if not self._room.wait_for(checkpointing.num_bytes(self._run, parts.weights), "The checkpoint"):
+            return False
+        self.reporter.status("saving", f"Saving the checkpoint of step {step}.")
         path = checkpointing.save(self._run, self._position, parts.weights, self._ranks, self._config)
-        self._saved = self._position.step
-        self.reporter.event("checkpoint", f"Saved {path.name}.", step=self._position.step)
+        self._saved = step
+        self.reporter.event("checkpoint", f"Saved {path.name}.", step=step)
+        self._remove_old(parts)
+        return True
+
+    def _remove_old(self, parts: Parts) -> None:
+        """Removes the checkpoints that train.save_total_limit has no place for."""
+        limit = self._config.train.save_total_limit
+        if limit is None or not self._ranks.is_first:
+            return
+        gone = checkpoints.remove_old(self._run, limit, parts.evaluation.best_steps)
+        if gone:
+            steps = ", ".join(str(step) for step in gone)
+            message = f"Removed the checkpoint{'s' if len(gone) > 1 else ''} of step {steps} (train.save_total_limit)."
+            self.reporter.event("removed", message, steps=gone)
 
     def _end(self, state: str, decision: stopping.Decision) -> str:
         step, total = self._position.step, self._config.train.max_steps

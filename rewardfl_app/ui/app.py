@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from rewardfl_app.runs.control import Kind
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.supervisor import reconcile
 from rewardfl_app.ui import (
     compare_page,
     faces_page,
@@ -21,7 +24,8 @@ from rewardfl_app.ui import (
     train_page,
 )
 from rewardfl_app.ui.dataset_view import embedded_clips
-from rewardfl_app.ui.session import PARTS, Session
+from rewardfl_app.ui.open_pages import OpenPages
+from rewardfl_app.ui.session import PARTS
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +38,9 @@ _PREFERENCES = {"run": None}
 def build_app(runs_dir: Path) -> gr.Blocks:
     """The page over a runs folder. All it shows is read from there, so it can be closed and built again at any time."""
     runs_dir = runs_dir.absolute()
+    pages = OpenPages(runs_dir)
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as blocks:
         preferences = gr.BrowserState(_PREFERENCES, storage_key="rewardfl_view", secret="rewardfl-view")
-        session_state = gr.State(None)
         bar = header.build()
         with gr.Tabs(selected="train", elem_id="pages"):
             with gr.Tab("Train", id="train", render_children=True):
@@ -54,54 +58,58 @@ def build_app(runs_dir: Path) -> gr.Blocks:
         parts = [bar, monitor.top, monitor.curves, monitor.sample, monitor.activity, faces, compare]
         parts += [runs, playground, train]
         timer = gr.Timer(TICK_SECONDS)
-        follow = [session_state, *parts]
         quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
-        def opened(seen: dict[str, Any] | None) -> tuple[Any, ...]:
-            session = Session(runs_dir, _wanted(seen))
-            return session, *session.update()
+        def opened(seen: dict[str, Any] | None, page: gr.Request) -> tuple[Any, ...]:
+            return pages.open(page.session_hash, _wanted(seen)).update()
 
-        def tick(session: Session | None, seen: dict[str, Any] | None) -> tuple[Any, ...]:
-            if session is None:  # the app was restarted under an open page
-                return opened(seen)
-            return gr.skip(), *session.update()
+        def tick(seen: dict[str, Any] | None, page: gr.Request) -> tuple[Any, ...]:
+            session = pages.find(page.session_hash)
+            return session.update() if session else opened(seen, page)  # None: the app was restarted under a page
 
-        def chosen(session: Session | None, event: gr.EventData) -> tuple[Any, ...]:
+        def chosen(page: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
             run = str(event.run)
-            session = session or Session(runs_dir)
+            session = pages.find(page.session_hash) or pages.open(page.session_hash)
             session.choose(run)
-            return {"run": run}, session, *session.update()
+            return {"run": run}, *session.update()
 
         def requested(kind: Kind) -> Any:
-            def ask(session: Session | None) -> tuple[Any, ...]:
-                if session is None or session.run is None:
-                    return gr.skip(), *[gr.skip()] * len(PARTS)
-                session.say(monitor_page.ask(session.run, kind))
-                return session, *session.update()
+            def ask(page: gr.Request) -> tuple[Any, ...]:
+                return told(page, lambda run: monitor_page.ask(run, kind))
 
             return ask
 
-        def resumed(session: Session | None) -> tuple[Any, ...]:
+        def resumed(page: gr.Request) -> tuple[Any, ...]:
+            return told(page, monitor_page.resume)
+
+        def told(page: gr.Request, act: Callable[[RunFolder], str]) -> tuple[Any, ...]:
+            """Do something with the run that a page shows, and say there what came of it."""
+            session = pages.find(page.session_hash)
             if session is None or session.run is None:
-                return gr.skip(), *[gr.skip()] * len(PARTS)
-            session.say(monitor_page.resume(session.run))
-            return session, *session.update()
+                return tuple(gr.skip() for _ in PARTS)
+            session.say(act(session.run))
+            return session.update()
 
-        def missed(session: Session | None, seen: dict[str, Any] | None) -> tuple[Any, ...]:
+        def missed(seen: dict[str, Any] | None, page: gr.Request) -> tuple[Any, ...]:
+            session = pages.find(page.session_hash)
             if session is None:
-                return opened(seen)
+                return opened(seen, page)
             session.forget("faces")
-            return gr.skip(), *session.update()
+            return session.update()
 
-        blocks.load(opened, preferences, follow, **quiet)
-        timer.tick(tick, [session_state, preferences], follow, **quiet)
-        bar.choose(chosen, session_state, [preferences, *follow], trigger_mode="multiple", **quiet)
-        faces.missed(missed, [session_state, preferences], follow, **quiet)
-        bar.stop(requested("stop_and_save"), session_state, follow, **quiet)
-        bar.stop_now(requested("stop_now"), session_state, follow, **quiet)
-        monitor.top.save_now(requested("save_now"), session_state, follow, **quiet)
-        monitor.top.sample_now(requested("sample_now"), session_state, follow, **quiet)
-        monitor.top.resume(resumed, session_state, follow, **quiet)
+        def closed(page: gr.Request) -> None:
+            pages.close(page.session_hash)
+
+        blocks.load(opened, preferences, parts, **quiet)
+        blocks.unload(closed)
+        timer.tick(tick, preferences, parts, **quiet)
+        bar.choose(chosen, None, [preferences, *parts], trigger_mode="multiple", **quiet)
+        faces.missed(missed, preferences, parts, **quiet)
+        bar.stop(requested("stop_and_save"), None, parts, **quiet)
+        bar.stop_now(requested("stop_now"), None, parts, **quiet)
+        monitor.top.save_now(requested("save_now"), None, parts, **quiet)
+        monitor.top.sample_now(requested("sample_now"), None, parts, **quiet)
+        monitor.top.resume(resumed, None, parts, **quiet)
     app: gr.Blocks = blocks
     return app
 
@@ -112,7 +120,8 @@ def _wanted(seen: dict[str, Any] | None) -> str | None:
 
 
 def prepare(runs_dir: Path) -> threading.Thread:
-    """Read the runs and render the embedded clips in the background, so that they are there when the page asks."""
+    """Put right what a crash has left, read the runs and render the embedded clips, all in the background, so that they
+    are there when the page asks. While the app runs, a run whose watch is lost gets another."""
 
     def work() -> None:
         try:
@@ -121,6 +130,8 @@ def prepare(runs_dir: Path) -> threading.Thread:
         except OSError as error:  # the page says so too, where the clips are shown
             log.warning("the runs folder was not prepared: %s", error)
 
+    keeping = (runs_dir.absolute(), threading.Event())
+    threading.Thread(target=reconcile.keep, args=keeping, name="reconcile", daemon=True).start()
     thread = threading.Thread(target=work, name="prepare", daemon=True)
     thread.start()
     return thread

@@ -37,7 +37,9 @@ class _Cut(BaseException):
     """A process that ends here."""
 
 
-def test_cut_off_at_any_moment_the_former_or_the_new_one_is_there(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_off_at_any_moment_the_former_or_the_new_one_is_there(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every call that changes the folder's names, in turn, is the last one of its process, before and after it."""
     save(run, 3, b"former")
     shutil.copytree(run.path, run.path.with_name("kept"))

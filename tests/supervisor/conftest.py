@@ -17,11 +17,13 @@ Start = Callable[..., RunFolder]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a run whose trainer behaves as named, or with queue=True puts it into the queue; whatever still runs at
-    the end is ended."""
-    config = fake_runs.config(tmp_path / "files")
+    """Starts a run whose trainer behaves as named, beside others with share=True, or with queue=True puts it into the
+    queue; whatever still runs at the end is ended."""
+    alone = fake_runs.config(tmp_path / "files")
+    beside = alone.model_copy(update={"deepspeed": alone.deepspeed.model_copy(update={"share_devices": True})})
 
-    def begin(behaviour: str, queue: bool = False, **arguments: Any) -> RunFolder:
+    def begin(behaviour: str, queue: bool = False, share: bool = False, **arguments: Any) -> RunFolder:
+        config = beside if share else alone
         for name, value in fake_runs.trainer_environment(behaviour).items():
             monkeypatch.setenv(name, value)
         make = supervisor.enqueue if queue else supervisor.start

@@ -15,7 +15,7 @@ from rewardfl_app.runs.changes import Change
 from rewardfl_app.runs.checkpoints import begin, commit
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
-from rewardfl_app.supervisor import supervisor, wrapper
+from rewardfl_app.supervisor import placement, supervisor
 from rewardfl_app.supervisor.supervisor import AlreadyRunning, NotRunning, SupervisorError
 
 Start = Callable[..., RunFolder]
@@ -103,7 +103,7 @@ def test_what_the_wrapper_starts_follows_the_changes(start: Start) -> None:
     """More processes and fewer batches each; what is given for a start holds wherever it goes on from."""
     run = stopped(start)
     changes.record(run, Change(21, "deepspeed.num_processes", 1, 2))
-    assert wrapper._processes(run) == (2, None)
+    assert placement.of(run).num_processes == 2
 
 
 def test_what_a_resume_refuses_starts_nothing(start: Start) -> None:

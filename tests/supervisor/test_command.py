@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.supervisor import placement
 from rewardfl_app.supervisor.command import (
     PACKAGE_ROOT,
     TRAINER_VARIABLE,
@@ -13,6 +14,7 @@ from rewardfl_app.supervisor.command import (
     train_command,
     train_environment,
 )
+from rewardfl_app.supervisor.placement import Placement
 
 
 def test_modules_of_the_folder_one_starts_from_are_found_by_the_child(
@@ -27,9 +29,12 @@ def test_one_process_needs_no_launcher_but_a_hostfile_does(tmp_path: Path, monke
     monkeypatch.delenv(TRAINER_VARIABLE, raising=False)
     run = RunFolder(tmp_path / "run")
     ending = ["rewardfl_app.training", str(run.path)]
-    assert train_command(run, 1, 29)[-3:] == ["-m", *ending]
-    assert "RANK" in train_environment(1, 29)
-    two = train_command(run, 2, 29)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(placement, "_DEVICE_FILES", tmp_path)
+    one = Placement()
+    assert train_command(run, one, 29)[-3:] == ["-m", *ending]
+    assert "RANK" in train_environment(one, 29)
+    two = train_command(run, Placement(2), 29)
     assert two[3:] == [
         "deepspeed.launcher.runner", "--no_local_rank", "--num_accelerators", "2", "--master_port", "29", "--module",
         *ending,
@@ -37,7 +42,20 @@ def test_one_process_needs_no_launcher_but_a_hostfile_does(tmp_path: Path, monke
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=1\n")
     local = ["--hostfile", str(hosts), "--no_ssh_check", "--master_addr", "127.0.0.1", "--master_port", "29"]
-    assert train_command(run, 1, 29, hosts)[5:] == [*local, "--module", *ending]
+    assert train_command(run, Placement(1, hosts), 29)[5:] == [*local, "--module", *ending]
     hosts.write_text("worker-0 slots=2\nworker-1 slots=2\n")
-    assert train_command(run, 4, 29, hosts)[5:] == [*local[:2], *local[5:], "--module", *ending]
-    assert "RANK" not in train_environment(1, 29, hosts)
+    assert train_command(run, Placement(4, hosts), 29)[5:] == [*local[:2], *local[5:], "--module", *ending]
+    assert "RANK" not in train_environment(Placement(1, hosts), 29)
+
+
+def test_the_launcher_is_told_the_very_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a number alone it takes the first ones, whatever CUDA_VISIBLE_DEVICES says."""
+    monkeypatch.delenv(TRAINER_VARIABLE, raising=False)
+    run = RunFolder(tmp_path / "run")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    argv = train_command(run, Placement(2), 29)
+    assert argv[argv.index("--include") + 1] == "localhost:4,5" and "--num_accelerators" not in argv
+    argv = train_command(run, Placement(2, chosen=("1", "3")), 29)
+    assert argv[argv.index("--include") + 1] == "localhost:1,3"
+    assert train_environment(Placement(1, chosen=("GPU-abc",)), 29)["CUDA_VISIBLE_DEVICES"] == "GPU-abc"
+    assert train_environment(Placement(1), 29)["CUDA_VISIBLE_DEVICES"] == "4,5,6"

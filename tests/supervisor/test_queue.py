@@ -16,7 +16,7 @@ from fake_runs import eventually
 from rewardfl_app.runs import queue_file
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
-from rewardfl_app.supervisor import command, launch, queue, supervisor
+from rewardfl_app.supervisor import command, launch, process, queue, supervisor
 from rewardfl_app.supervisor.supervisor import NotRunning, SupervisorError
 
 Start = Callable[..., RunFolder]
@@ -47,7 +47,7 @@ def test_a_queued_run_says_its_place_and_is_complete(start: Start) -> None:
     states = [supervisor.state(run) for run in runs]
     assert [state.state for state in states] == ["queued", "queued"]
     assert not states[0].is_finished and states[0].exit is None and states[0].total == 3
-    assert states[0].message == "Next in the queue: it starts when no other run is active."
+    assert states[0].message == "Next in the queue: it starts when no other run has its devices."
     assert states[1].message.startswith("Number 2 of 2 in the queue")
     assert runs[0].config.is_file()
     info = read_json(runs[0].run_info) or {}
@@ -76,9 +76,16 @@ def test_order_is_changed_and_kept(start: Start) -> None:
 
 
 def test_a_run_taken_out_or_still_waiting_starts_when_it_is_resumed(start: Start) -> None:
-    start("slow")
+    going = start("slow")
     out, waiting = start("completes", queue=True), start("completes", queue=True)
     queue.remove(out)
+    before = [supervisor.state(run) for run in (out, waiting)]
+    for run in (out, waiting):
+        with pytest.raises(supervisor.DevicesBusy, match=f"Run {going.id} trains on this machine's processors"):
+            supervisor.resume(run)
+    assert [supervisor.state(run) for run in (out, waiting)] == before
+    process.end_session(read_json(going.process) or {}, 0.0)  # without a wrapper that starts the next
+    eventually(lambda: supervisor.state(going).state == "lost")
     for run in (out, waiting):
         supervisor.resume(run)
         assert supervisor.wait(run, poll=0.02)["cause"] == "completed"

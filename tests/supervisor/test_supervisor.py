@@ -22,7 +22,7 @@ from rewardfl_app.runs.folder import RunFolder, RunsFolderError
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.metrics import read_all
 from rewardfl_app.runs.status import Status, write_status
-from rewardfl_app.supervisor import command, process, supervisor
+from rewardfl_app.supervisor import command, placement, process, supervisor
 
 Start = Callable[..., RunFolder]
 
@@ -52,7 +52,7 @@ def test_a_run_completes_and_its_folder_tells_everything(start: Start) -> None:
 
 
 def test_the_trainer_gets_a_launchers_environment_for_one_process(start: Start) -> None:
-    first, second = start("completes"), start("completes")
+    first, second = start("completes"), start("completes", share=True)
     seen = []
     for run in (first, second):
         supervisor.wait(run, poll=0.02)
@@ -63,7 +63,7 @@ def test_the_trainer_gets_a_launchers_environment_for_one_process(start: Start) 
 
 
 def test_two_runs_at_once_do_not_meet(start: Start) -> None:
-    runs = [start("slow"), start("slow")]
+    runs = [start("slow"), start("slow", share=True)]
     for run in runs:
         eventually(lambda run=run: len(read_all(run.metrics)) > 3)
     ports = {json.loads((run.path / "environment.json").read_text())["MASTER_PORT"] for run in runs}
@@ -74,11 +74,12 @@ def test_two_runs_at_once_do_not_meet(start: Start) -> None:
 
 
 def test_more_processes_go_through_the_launcher(tmp_path: Path) -> None:
-    argv = command.train_command(RunFolder(tmp_path), 4, port=29555)
+    four = placement.Placement(4)
+    argv = command.train_command(RunFolder(tmp_path), four, port=29555)
     assert argv[1:4] == ["-u", "-m", "deepspeed.launcher.runner"]
-    assert argv[argv.index("--num_accelerators") + 1] == "4" and argv[argv.index("--master_port") + 1] == "29555"
+    assert argv[argv.index("--master_port") + 1] == "29555"
     assert "--no_local_rank" in argv and argv[-3:] == ["--module", "rewardfl_app.training", str(tmp_path)]
-    assert "RANK" not in command.train_environment(4, 29555) or "RANK" in os.environ
+    assert "RANK" not in command.train_environment(four, 29555) or "RANK" in os.environ
 
 
 def test_the_frozen_configuration_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,8 +206,8 @@ def test_the_state_is_checked_against_the_process(tmp_path: Path) -> None:
     own = process.describe(os.getpid(), [], role="starter", started=time.time())
     write_json_atomic(run.process, own)
     assert supervisor.state(run).state == "starting"
-    write_status(run, Status("training", step=2, total=9, heartbeat=own["started"] - 100))
-    assert supervisor.state(run).state == "starting"
+    write_status(run, Status("starting", step=2, total=9))  # as a start leaves it, whatever the attempt before said
+    assert supervisor.state(run) == supervisor.RunState("starting", 2, 9, "starting the trainer", None, None)
     write_status(run, Status("training", step=2, total=9, seconds_left=7.0))
     assert supervisor.state(run) == supervisor.RunState("training", 2, 9, "", 7.0, None)
     write_json_atomic(run.process, {**own, "start_time": own["start_time"] - 1})

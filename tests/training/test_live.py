@@ -56,6 +56,7 @@ CASES: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
     "train.max_steps": (3, {}),
     "train.max_grad_norm": (1e-3, {}),
     "train.save_steps": (1, {}),
+    "train.save_total_limit": (1, {}),
     "evaluation.eval_steps": (1, {}),
 }
 

@@ -23,6 +23,7 @@ from rewardfl_app.runs import checkpoints, metrics, samples
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.status import read_status
 from rewardfl_app.supervisor.command import train_command, train_environment
+from rewardfl_app.supervisor.placement import Placement
 from rewardfl_app.supervisor.process import free_port
 
 TIMEOUT = 600
@@ -33,10 +34,11 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 def start(run: RunFolder, num_processes: int, hosts: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The trainer as the supervisor starts it, with the brightness of the picture as its reward."""
     port = free_port()
-    command = train_command(run, num_processes, port, hosts)
+    where = Placement(num_processes, hosts)
+    command = train_command(run, where, port)
     place = command.index("rewardfl_app.training")
     command[place - 1 : place + 1] = [str(brightness_trainer.__file__)]
-    environment = train_environment(num_processes, port, hosts)
+    environment = train_environment(where, port)
     for name in LAUNCHED if num_processes > 1 else ():
         environment.pop(name, None)
     environment["OMP_NUM_THREADS"] = "1"
@@ -124,7 +126,7 @@ def test_every_stage_on_two_processes_is_torch_alone(tmp_path: Path) -> None:
     port = str(free_port())
     ranks = []
     for rank in range(2):
-        environment = train_environment(1, int(port))
+        environment = train_environment(Placement(), int(port))
         environment.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", OMP_NUM_THREADS="1")
         environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), environment["PYTHONPATH"]])
         command = [sys.executable, str(engine_cases.__file__), str(tmp_path)]

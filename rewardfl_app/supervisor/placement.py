@@ -1,0 +1,127 @@
+"""Where a run trains: how many processes, on which machines, and which devices of this one.
+
+Read from the run folder without all that checks the settings, because the wrapper stays in memory as long as the run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rewardfl_app.config.plain_file import read_plain
+from rewardfl_app.runs import changes
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.supervisor import hostfile
+
+CPU = "cpu"
+_DEVICE_FILES = Path("/dev")
+_GPU_FILE = re.compile(r"nvidia(\d+)")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Processes and where they run. `chosen`: the GPUs that were named, () for the first that are visible."""
+
+    num_processes: int = 1
+    hosts: Path | None = None
+    chosen: tuple[str, ...] = ()
+    shares: bool = False
+    timeout_seconds: float = 1800.0
+
+    @property
+    def needs_launcher(self) -> bool:
+        """Whether DeepSpeed's launcher starts the processes: for one it would import torch only to start it."""
+        return self.num_processes > 1 or self.hosts is not None
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The GPUs of this machine it trains on, by the names CUDA_VISIBLE_DEVICES takes; () on a CPU."""
+        if self.chosen:
+            return self.chosen
+        visible = visible_gpus()
+        return visible[: self._num_here(len(visible))]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of this machine it trains on: GPUs as "gpu NAME", or "cpu"."""
+        return tuple(f"gpu {name}" for name in self.gpus) or (CPU,)
+
+    def _num_here(self, visible: int) -> int:
+        if self.hosts is None:
+            return self.num_processes
+        try:
+            slots = hostfile.read(self.hosts)
+        except hostfile.HostfileError:
+            return visible
+        return sum(count for host, count in slots.items() if hostfile.is_here({host: count}))
+
+
+def of(run: RunFolder) -> Placement:
+    """The placement of a run by its settings as they are now. Raises OSError, ValueError for a configuration that
+    cannot be read."""
+    stamps = tuple(_modified(path) for path in (run.config, run.changes))
+    return _read(run, stamps)
+
+
+def from_settings(deepspeed: Mapping[str, Any]) -> Placement:
+    """The placement of the section `deepspeed`. Raises ValueError."""
+    named = deepspeed.get("devices") or ()
+    names = named.split(",") if isinstance(named, str) else [str(name) for name in named]
+    hosts = deepspeed.get("hostfile")
+    try:
+        return Placement(
+            num_processes=int(deepspeed["num_processes"]),
+            hosts=Path(str(hosts)) if hosts else None,
+            chosen=tuple(name.strip() for name in names if name.strip()),
+            shares=bool(deepspeed.get("share_devices")),
+            timeout_seconds=60.0 * float(deepspeed.get("timeout_minutes") or 30.0),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the section deepspeed cannot be read ({error!r})") from error
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """The GPUs a process of this environment sees: what CUDA_VISIBLE_DEVICES names, else every one of the machine."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        names = [name.strip() for name in named.split(",")]
+        # CUDA itself stops at the first name that is none.
+        stop = next((place for place, name in enumerate(names) if not name or name == "-1"), len(names))
+        return tuple(names[:stop])
+    numbers = sorted(
+        int(match.group(1)) for path in _DEVICE_FILES.glob("nvidia*") if (match := _GPU_FILE.fullmatch(path.name))
+    )
+    return tuple(str(number) for number in numbers)
+
+
+@lru_cache(maxsize=256)
+def _read(run: RunFolder, stamps: tuple[int | None, ...]) -> Placement:
+    """`stamps`: when the files were changed, so that a later look reads them again."""
+    del stamps
+    try:
+        content = yaml.safe_load(read_plain(run.config).decode("utf-8"))
+    except (yaml.YAMLError, RecursionError, LookupError, AttributeError, TypeError) as error:  # PyYAML's, for odd tags
+        raise ValueError(f"{run.config} is not YAML") from error
+    deepspeed = content.get("deepspeed") if isinstance(content, dict) else None
+    if not isinstance(deepspeed, dict):
+        raise ValueError(f"{run.config} has no section deepspeed")
+    now = dict(deepspeed)
+    for change in changes.read(run):
+        section, _, name = change.field.partition(".")
+        if section == "deepspeed":
+            now[name] = change.after
+    return from_settings(now)
+
+
+def _modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
