@@ -129,7 +129,7 @@ def _serve(options: argparse.Namespace, port: int, runs_dir: Path, auth: tuple[s
     from rewardfl_app.ui import gradio_start
 
     gradio_start.load()
-    from rewardfl_app.ui import guard, theme
+    from rewardfl_app.ui import guard, open_pages, theme
     from rewardfl_app.ui.app import build_app, prepare
     from rewardfl_app.ui.uploads import LARGEST_MB
 
@@ -139,6 +139,7 @@ def _serve(options: argparse.Namespace, port: int, runs_dir: Path, auth: tuple[s
         server_name=options.host,
         server_port=port,
         auth=auth,
+        auth_message="After a few wrong passwords the next one has to wait, up to a minute." if auth else None,
         share=options.share,
         allowed_paths=[str(runs_dir.resolve())],
         theme=theme.theme(),
@@ -148,6 +149,7 @@ def _serve(options: argparse.Namespace, port: int, runs_dir: Path, auth: tuple[s
         quiet=True,
         ssr_mode=False,
         max_file_size=f"{LARGEST_MB}mb",
+        state_session_capacity=open_pages.MOST,
         app_kwargs={"lifespan": guard.standing(runs_dir, password=auth is not None, shared=options.share)},
         # Environment variables can turn these on.
         mcp_server=False,

@@ -178,7 +178,7 @@ class Guard:
             await send(start)
             await send({"type": "http.response.body", "body": body})
 
-        await self._app({**scope, "headers": plain}, receive, held)
+        await self._app({**scope, "headers": plain, "query_string": b""}, receive, held)
 
     @staticmethod
     def _note(body: bytes, browser: str) -> Response | None:

@@ -96,6 +96,21 @@ def test_a_file_beside_the_uploads_is_no_upload(app: AppProcess, tmp_path: Path)
         assert "not there" in json.dumps(call(me, "keep_picture", {"file": {"path": str(path), "name": "x.png"}}))
 
 
+def test_no_event_of_the_page_takes_a_file_by_its_name(app: AppProcess, tmp_path: Path) -> None:
+    """Gradio copies files that a value names; only those of the upload folder, and nobody can fetch the copy."""
+    me, other = browser(app), browser(app)
+    (tmp_path / "secret.txt").write_text("MARKER-77")
+    mine = send(me, b"MARKER-77", "mine.txt")["path"]
+    before = sorted(path for path in (tmp_path / "temporary").rglob("*") if path.is_file())
+    for function in other.config["dependencies"]:  # type: ignore[attr-defined]
+        for path in (str(tmp_path / "secret.txt"), "/etc/passwd", mine):
+            file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "x.txt"}
+            content = {"data": [file] * len(function["inputs"]), "fn_index": function["id"], "session_hash": "x"}
+            answer = other.post("/gradio_api/run/predict", json=content)
+            assert "MARKER-77" not in answer.text and "root:x:" not in answer.text
+    assert sorted(path for path in (tmp_path / "temporary").rglob("*") if path.is_file()) == before
+
+
 def test_without_the_page_nothing_is_taken(app: AppProcess) -> None:
     stranger = httpx.Client(base_url=app.address)
     assert stranger.post(UPLOAD, files={"files": ("me.png", picture())}).status_code == 403
