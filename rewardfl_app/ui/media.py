@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from rewardfl_app.data.errors import DataError
+from rewardfl_app.ui import served_files
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +19,9 @@ PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
 def served_file(path: Path, runs_dir: Path) -> str | None:
-    """Absolute path of a file that the page may load by address; None if it is missing or outside the runs folder."""
-    resolved = path.resolve()
-    if not resolved.is_relative_to(runs_dir.resolve()) or not resolved.is_file():
-        return None
-    return str(resolved)
+    """Absolute path of a file that the page may load by address; None if it is missing or not for the browser."""
+    found = served_files.find(str(path.absolute()), runs_dir.resolve())
+    return None if found is None else str(found)
 
 
 def thumbnail(path: Path, side: int = 192) -> str | None:

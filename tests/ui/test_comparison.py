@@ -141,16 +141,16 @@ def test_the_payload_grows_with_the_samples(run: FakeRun) -> None:
     assert page_payload(None, [])["run"] is None
 
 
-def test_files_outside_the_runs_folder_are_not_served(tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    runs.mkdir()
+def test_only_files_for_the_browser_have_an_address(tmp_path: Path) -> None:
+    sample = tmp_path / "runs" / "a" / "samples" / "baseline" / "one"
+    sample.mkdir(parents=True)
     outside = tmp_path / "secret.mp4"
-    outside.write_bytes(b"x")
-    (runs / "link.mp4").symlink_to(outside)
-    (runs / "own.mp4").write_bytes(b"x")
-    assert served_file(outside, runs) is None
-    assert served_file(runs / "link.mp4", runs) is None
-    assert served_file(runs / "own.mp4", runs) == str((runs / "own.mp4").resolve())
+    for path in (outside, sample / "video.mp4", sample / "own.mp4"):
+        path.write_bytes(b"x")
+    (sample / "heat.mp4").symlink_to(outside)
+    for path in (outside, sample / "heat.mp4", sample / "own.mp4", sample / "faces.json"):
+        assert served_file(path, tmp_path / "runs") is None
+    assert served_file(sample / "video.mp4", tmp_path / "runs") == str((sample / "video.mp4").resolve())
 
 
 def test_an_unreadable_video_has_no_thumbnail(tmp_path: Path) -> None:

@@ -155,6 +155,16 @@ def test_nothing_outside_of_the_runs_folder_is_served_however_it_is_written(web:
             assert status in (400, 403, 404) and b"root:x:" not in body
 
 
+def test_a_runs_folder_behind_a_link_shows_its_videos(house: House) -> None:
+    link = house.folder / "linked-runs"
+    link.symlink_to(house.runs)
+    with AppProcess(link) as app, httpx.Client(base_url=app.address) as web:
+        for runs in (link, house.runs):
+            path = runs / house.shown[0].relative_to(house.runs)
+            assert web.get(FILE + quote(str(path))).status_code == 200
+        assert web.get(FILE + quote(str(link / house.run.folder.id / "config.yaml"))).status_code == 403
+
+
 def test_links_lead_nowhere_outside(web: httpx.Client, house: House) -> None:
     sample = house.shown[0].parent
     elsewhere = house.folder / "elsewhere"
