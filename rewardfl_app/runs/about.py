@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
@@ -91,6 +92,6 @@ def _printable(text: str) -> str:
 @contextmanager
 def _lock(run: RunFolder) -> Iterator[None]:
     """One writer of run.json at a time, over all processes of this machine."""
-    with open(run.path / ".about.lock", "ab") as file:
+    with open_to_append(run.path / ".about.lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from rewardfl_app.runs import alarm
+from rewardfl_app.runs import alarm, typed
 from rewardfl_app.runs.alarm import MOTION_KEPT, Alarm, Gain, Record
 from rewardfl_app.runs.change import number
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -69,8 +69,8 @@ def choose(records: Sequence[Record], alarms: Mapping[int, Alarm | None] | None 
 def read(run: RunFolder) -> Best | None:
     """What best.json says; None when there is none."""
     content = read_json(run.best) or {}
-    step, values = content.get("step"), content.get("values")
-    if not isinstance(step, int) or not isinstance(values, dict):
+    step, values = typed.whole(content.get("step")), content.get("values")
+    if step is None or not isinstance(values, dict):
         return None
     return Best(step, str(content.get("why") or ""), {str(name): number(value) for name, value in values.items()})
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from dataclasses import field as _field
 from typing import Any
 
-from rewardfl_app.runs import jsonlines
+from rewardfl_app.runs import jsonlines, typed
 from rewardfl_app.runs.folder import RunFolder
 
 
@@ -46,8 +46,8 @@ def read(run: RunFolder) -> list[Change]:
     """The changes that stand, in the order of their steps."""
     found = []
     for line in jsonlines.read_all(run.changes):
-        step, name = line.get("step"), line.get("field")
-        if isinstance(step, int) and isinstance(name, str):
+        step, name = typed.whole(line.get("step")), line.get("field")
+        if step is not None and isinstance(name, str):
             request = line.get("request")
             found.append(
                 Change(
@@ -55,7 +55,7 @@ def read(run: RunFolder) -> list[Change]:
                     name,
                     line.get("before"),
                     line.get("after"),
-                    float(line.get("time") or 0.0),
+                    typed.seconds(line.get("time")) or 0.0,
                     request if isinstance(request, str) else None,
                 )
             )

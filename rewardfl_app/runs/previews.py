@@ -18,8 +18,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from rewardfl_app.runs import typed
+from rewardfl_app.runs.change import number
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
 FOLDER = ".preview"
@@ -27,6 +29,7 @@ FINISHED = frozenset({"done", "failed", "cancelled"})
 SIDES = ("base", "tuned")
 _ID = re.compile(r"\d{8}-\d{6}-\d{3}-[0-9a-f]{4}")
 _NAMING = threading.Lock()
+Value = TypeVar("Value", int, float)
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,9 @@ class PreviewRequest:
             run=Path(content["run"]),
             checkpoint=None if checkpoint is None else str(checkpoint),
             prompt=str(content["prompt"]),
-            seed=int(content["seed"]),
-            strength=float(content["strength"]),
-            about=dict(content.get("about") or {}),
+            seed=_known(typed.whole(content["seed"]), "seed"),
+            strength=_known(number(content["strength"]), "strength"),
+            about=typed.mapping(content.get("about")),
         )
 
 
@@ -168,6 +171,12 @@ class Preview:
         write_json_atomic(self.folder / "status.json", content)
 
 
+def _known(value: Value | None, name: str) -> Value:
+    if value is None:
+        raise ValueError(f"{name} is no number")
+    return value
+
+
 def add(folder: PreviewFolder, request: PreviewRequest, picture: Path) -> Preview:
     """Put a request with a copy of its picture (PNG) in line. Raises OSError."""
     folder.results.mkdir(parents=True, exist_ok=True)
@@ -210,10 +219,10 @@ def look(path: Path) -> Preview | None:
     return Preview(
         folder=path,
         request=request,
-        created=float(content.get("created") or 0.0),
+        created=typed.seconds(content.get("created")) or 0.0,
         state=str(status.get("state") or "waiting"),
-        done=done if isinstance(done, int) else 0,
-        total=total if isinstance(total, int) else None,
+        done=typed.whole(done) or 0,
+        total=typed.whole(total),
         message=str(status.get("message") or ""),
         warning=str(status.get("warning") or ""),
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
@@ -43,7 +44,7 @@ def lock(runs_dir: Path, wait: bool = True) -> Iterator[bool]:
 
     Without `wait` it is not when another process has it. Raises OSError.
     """
-    with open(Path(runs_dir) / f"{NAME}.lock", "ab") as file:
+    with open_to_append(Path(runs_dir) / f"{NAME}.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

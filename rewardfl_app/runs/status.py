@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
+from rewardfl_app.runs import typed
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
@@ -53,5 +54,13 @@ def read_status(folder: RunFolder) -> Status | None:
     record = read_json(folder.status)
     if record is None or record.get("state") not in STATES:
         return None
-    known = Status.__dataclass_fields__.keys()
-    return Status(**{"heartbeat": 0.0, **{key: value for key, value in record.items() if key in known}})
+    return Status(
+        state=record["state"],
+        phase=typed.text(record.get("phase")),
+        step=typed.whole(record.get("step")) or 0,
+        total=typed.whole(record.get("total")) or 0,
+        message=typed.text(record.get("message")),
+        heartbeat=typed.seconds(record.get("heartbeat")) or 0.0,
+        seconds_left=typed.seconds(record.get("seconds_left")),
+        alarm=typed.text(record.get("alarm")) or None,
+    )

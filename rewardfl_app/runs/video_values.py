@@ -50,11 +50,24 @@ def write(run: RunFolder, step: int, videos: Mapping[str, VideoValues]) -> None:
 
 
 def read(run: RunFolder, step: int) -> dict[str, VideoValues] | None:
-    """What `write` wrote; None when there is none."""
+    """What `write` wrote; None when there is none. A video without measures, and what is no number, is left out."""
     content = (read_json(values_file(run, step)) or {}).get("videos")
     if not isinstance(content, dict):
         return None
-    return {name: VideoValues(video["measures"], video["curves"]) for name, video in content.items()}
+    return {
+        name: VideoValues(_numbers(video["measures"]), _curves(video.get("curves")))
+        for name, video in content.items()
+        if isinstance(video, dict) and isinstance(video.get("measures"), dict)
+    }
+
+
+def _numbers(measures: Mapping[str, object]) -> Values:
+    return {name: number(value) for name, value in measures.items()}
+
+
+def _curves(content: object) -> dict[str, list[float | None]]:
+    named = content.items() if isinstance(content, dict) else ()
+    return {name: [number(value) for value in curve] for name, curve in named if isinstance(curve, list)}
 
 
 def evaluation_record(

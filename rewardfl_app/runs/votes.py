@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rewardfl_app.config.plain_file import open_to_append
+from rewardfl_app.runs import typed
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonlines import Record, append, read_all
 
@@ -119,7 +121,7 @@ def standing(run: RunFolder, contest: Contest) -> Standing:
         after=after,
         before=before,
         same=len(kept) - after - before,
-        videos=len({record.get("video") for record in kept}),
+        videos=len({typed.text(record.get("video")) for record in kept}),
         rate=after / (after + before) if after + before else None,
         low=low,
         high=high,
@@ -182,7 +184,7 @@ def _votes(records: Sequence[Record]) -> list[dict[str, Any]]:
 def _alone(run: RunFolder) -> Iterator[None]:
     """One writer at a time, also from another process. Raises VoteError when the run's folder cannot be written."""
     try:
-        with open(votes_file(run), "ab") as lock:
+        with open_to_append(votes_file(run)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
     except OSError as error:

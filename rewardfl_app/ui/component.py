@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from rewardfl_app.runs.jsontext import whole_characters
 from rewardfl_app.ui.theme import asset
 
 Answer = Callable[[dict[str, Any]], Any]
@@ -32,10 +33,12 @@ def component(name: str, value: dict[str, Any], script: str | None = None, funct
 
 
 def _of_mapping(function: Answer) -> Answer:
-    """Whoever can reach the page can send anything; what is no mapping counts as an empty one."""
+    """Whoever can reach the page can send anything; what is no mapping counts as an empty one, and half a character,
+    which no answer could repeat, as "?".
+    """
 
     @wraps(function)
     def answer(request: object) -> Any:
-        return function(request if isinstance(request, dict) else {})
+        return function(whole_characters(request) if isinstance(request, dict) else {})
 
     return answer

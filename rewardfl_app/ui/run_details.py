@@ -39,7 +39,7 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
         "path": str(run.path),
         "name": name_of(run),
         "notes": str(info.get("notes") or ""),
-        "tags": [str(tag) for tag in info.get("tags") or []],
+        "tags": [str(tag) for tag in tags] if isinstance(tags := info.get("tags"), list) else [],
         "parent": {"id": parent.id, "name": name_of(parent)} if parent else None,
         "parent_gone": str(info["parent"]) if info.get("parent") and parent is None else None,
         "from_parent": difference([parent, run])["rows"] if parent else [],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from rewardfl_app.config.plain_file import open_plain
+from rewardfl_app.runs import typed
 from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonlines import records_of
 from rewardfl_app.runs.metrics import current, is_evaluation
 from rewardfl_app.ui.config_form import Values, text_of
 
@@ -91,29 +94,33 @@ def pace(run: RunFolder) -> Pace | None:
 @lru_cache(maxsize=256)
 def _pace(path: str, size: int, modified_ns: int, described_ns: int) -> Pace | None:
     run = RunFolder(Path(path))
-    with open(run.metrics, "rb") as file:
-        lines = file.read(_READ_BYTES).split(b"\n")
-    records = current(json.loads(line) for line in lines[:-1] if line.startswith(b"{") and line.endswith(b"}"))
-    times = [record.get("step_seconds") for record in records if not is_evaluation(record)]
-    steps = [float(time) for time in times if isinstance(time, int | float)]
+    try:
+        with open_plain(run.metrics) as file:
+            text = file.read(_READ_BYTES)
+    except OSError:
+        return None
+    records = current(records_of(text[: text.rfind(b"\n") + 1]))
+    times = [typed.seconds(record.get("step_seconds")) for record in records if not is_evaluation(record)]
+    steps = [time for time in times if time is not None]
     if len(steps) < LEAST_STEPS:
         return None
+    at = [typed.seconds(record.get("time")) for record in records]
     spent = [
-        record["time"] - before["time"]
-        for before, record in zip(records, records[1:], strict=False)
-        if is_evaluation(record) and not is_evaluation(before) and "time" in record and "time" in before
+        after - before
+        for (one, before), (other, after) in pairwise(zip(records, at, strict=True))
+        if is_evaluation(other) and not is_evaluation(one) and before is not None and after is not None
     ]
-    first = next((record for record in records if not is_evaluation(record)), None)
+    first = next((time for record, time in zip(records, at, strict=True) if not is_evaluation(record)), None)
     begun = _created(run)
-    waited = first["time"] - begun - steps[0] if first and begun and "time" in first else 0.0
+    waited = first - begun - steps[0] if first is not None and begun else 0.0
     return Pace(median(steps), max(0.0, median(spent)) if spent else 0.0, max(0.0, waited))
 
 
 def _created(run: RunFolder) -> float | None:
     """When the trainer was started for the first time: the first event, else when the run was made."""
     try:
-        with open(run.events, "rb") as file:
-            time = json.loads(file.readline()).get("time")
-    except (OSError, ValueError, AttributeError):
+        with open_plain(run.events) as file:
+            events = records_of(file.readline(_READ_BYTES))
+    except OSError:
         return None
-    return float(time) if isinstance(time, int | float) else None
+    return typed.seconds(events[0].get("time")) if events else None
