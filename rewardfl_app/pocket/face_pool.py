@@ -30,8 +30,9 @@ class FacePool:
 def ensure(folder: Path, num_families: int, seed: int) -> FacePool:
     """Render the pool once; a finished pool in `folder` of the same size is reused."""
     paths = [folder / f"{name}.npy" for name in ("images", "boxes", "landmarks")]
-    if paths[2].exists() and len(np.load(paths[2], mmap_mode="r")) == num_families:
-        return FacePool(np.load(paths[0], mmap_mode="r"), np.load(paths[1]), np.load(paths[2]))
+    if paths[2].exists() and len(np.load(paths[2], mmap_mode="r", allow_pickle=False)) == num_families:
+        boxes, landmarks = (np.load(path, allow_pickle=False) for path in paths[1:])
+        return FacePool(np.load(paths[0], mmap_mode="r", allow_pickle=False), boxes, landmarks)
     folder.mkdir(parents=True, exist_ok=True)
     shape = (num_families, 2, NUM_VIEWS)
     images = np.lib.format.open_memmap(paths[0], mode="w+", dtype=np.uint8, shape=(*shape, SIZE, SIZE, 3))
@@ -54,7 +55,7 @@ def ensure(folder: Path, num_families: int, seed: int) -> FacePool:
     images.flush()
     np.save(paths[1], boxes)
     np.save(paths[2], landmarks)
-    return FacePool(np.load(paths[0], mmap_mode="r"), boxes, landmarks)
+    return FacePool(np.load(paths[0], mmap_mode="r", allow_pickle=False), boxes, landmarks)
 
 
 def sample_views(rng: np.random.Generator, num_views: int) -> dict[str, np.ndarray]:

@@ -32,7 +32,8 @@ def ensure(folder: Path, num_clips: int, seed: int = 1) -> Pool:
     marker = folder / "prompts.json"
     frames_path, boxes_path = folder / "frames.npy", folder / "boxes.npy"
     if marker.exists() and len(stored := json.loads(marker.read_text())) == num_clips:
-        return Pool(np.load(frames_path, mmap_mode="r"), np.load(boxes_path), stored)
+        frames = np.load(frames_path, mmap_mode="r", allow_pickle=False)
+        return Pool(frames, np.load(boxes_path, allow_pickle=False), stored)
     folder.mkdir(parents=True, exist_ok=True)
     shape = (num_clips, NUM_FRAMES, SIZE, SIZE, 3)
     frames = np.lib.format.open_memmap(frames_path, mode="w+", dtype=np.uint8, shape=shape)
@@ -49,4 +50,4 @@ def ensure(folder: Path, num_clips: int, seed: int = 1) -> Pool:
     frames.flush()
     np.save(boxes_path, boxes)
     marker.write_text(json.dumps(prompts))
-    return Pool(np.load(frames_path, mmap_mode="r"), boxes, prompts)
+    return Pool(np.load(frames_path, mmap_mode="r", allow_pickle=False), boxes, prompts)

@@ -67,7 +67,9 @@ class FaceDetector(nn.Module):
         shape = graph.input_shapes[0]
         self.fixed_size = (shape[3], shape[2]) if len(shape) == 4 and shape[2] and shape[3] else None
         if self.fixed_size and max(self.fixed_size) > _LARGEST_CANVAS:
-            raise PackError(f"{graph.path}: the detector takes {shape[3]} x {shape[2]} pixels, at most {_LARGEST_CANVAS}")
+            raise PackError(
+                f"{graph.path}: the detector takes {shape[3]} x {shape[2]} pixels, at most {_LARGEST_CANVAS}"
+            )
         self._try_out()
 
     @property
