@@ -145,7 +145,7 @@ class Guard:
         if path.startswith("/login") and message["status"] == 200:
             self._attempts.succeed()
         message["headers"] = [
-            (name, _strict_cookie(value) if name.lower() == b"set-cookie" else value)
+            (name, _own_cookie(value) if name.lower() == b"set-cookie" else value)
             for name, value in message["headers"]
             if not name.lower().startswith(b"access-control-")
         ]
@@ -246,7 +246,7 @@ def _refuse(status: int, sentence: str, headers: dict[str, str] | None = None) -
     return PlainTextResponse(sentence, status, headers)
 
 
-def _strict_cookie(value: bytes) -> bytes:
+def _own_cookie(value: bytes) -> bytes:
     """Gradio's log-in cookies, kept from requests that other sites make."""
     cookie = SimpleCookie(value.decode("latin-1"))
     for morsel in cookie.values():
