@@ -12,10 +12,12 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 
 
-def open_plain(path: Path | str) -> BufferedReader:
-    """The file, open for reading bytes. Raises OSError, also for what is no plain file (it is not waited for)."""
+def open_plain(path: Path | str, follow: bool = True) -> BufferedReader:
+    """The file, open for reading bytes. Raises OSError, also for what is no plain file (it is not waited for), and
+    without `follow` for a link, which may lead to a file that is nobody's business here.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except ValueError as error:  # a name that no file can have
         raise OSError(errno.EINVAL, str(error), str(path)) from error
     try:

@@ -21,7 +21,7 @@ def last_words(log: Path, process: str) -> str:
         process: what it is called in the sentence, such as "scoring process".
     """
     try:
-        with open_plain(log) as file:
+        with open_plain(log, follow=False) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
             text = file.read().decode("utf-8", errors="replace")
     except OSError:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.config.schema import Config
 from rewardfl_app.pocket import paths, pocket_data
 from rewardfl_app.runs.folder import RunFolder
@@ -58,7 +59,7 @@ def with_embedded_data(config: Config, runs_dir: Path) -> Config:
     """
     if not uses_embedded_data(config):
         return config
-    with open(runs_dir / f"{EMBEDDED_DATA_FOLDER}.lock", "ab") as lock:
+    with open_to_append(runs_dir / f"{EMBEDDED_DATA_FOLDER}.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once must not both render it
         training, evaluation = pocket_data.ensure(runs_dir / EMBEDDED_DATA_FOLDER)
     filled = _updated(config, {"data": _updated(config.data, {"metadata_path": str(training)})})

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.runs import changes, control, pulse, reserve
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -114,7 +115,7 @@ def lock(run: RunFolder, wait: bool = True) -> Iterator[bool]:
 
     Without `wait` it is not when another process has it. Raises OSError.
     """
-    with open(run.path / ".start.lock", "ab") as file:
+    with open_to_append(run.path / ".start.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.runs.identity import boot_id, describe, is_running, on_this_machine, pid_of, start_time, stat_fields
 
 __all__ = [
@@ -94,7 +95,7 @@ def start_detached(command: Sequence[str], log: Path, cwd: Path, env: Mapping[st
     It outlives this process and its terminal. While this process lives, a thread collects its end, so that no zombie
     stays.
     """
-    with open(log, "ab") as output:
+    with open_to_append(log) as output:
         child = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config.plain_file import read_plain
 from rewardfl_app.runs import votes
 from rewardfl_app.runs.votes import CHOICES, Contest, Standing, VoteError
 from rewardfl_app.ui import comparison
 from rewardfl_app.ui.charts import number
 from rewardfl_app.ui.comparison import Side
+from rewardfl_app.ui.media import served_file
 
 # The result is kept back until so many pairs were judged (or all, where there are fewer): knowing it sways the eye.
 SHOWN_FROM = 6
@@ -56,8 +58,8 @@ def answer(runs_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
             "round": ballot.round,
             "place": ballot.place,
             "count": len(names),
-            "left": _data_address(left.samples[ballot.name].video),
-            "right": _data_address(right.samples[ballot.name].video),
+            "left": _data_address(left.samples[ballot.name].video, runs_dir),
+            "right": _data_address(right.samples[ballot.name].video, runs_dir),
             "prompt": str(about.get("prompt") or ""),
             "fps": number(about.get("fps")),
             "num_frames": number(about.get("num_frames")),
@@ -120,8 +122,10 @@ def _name(one: Side, other: Side) -> str:
     return one.label if one.run.path == other.run.path else f"{one.name}, {one.label.lower()}"
 
 
-def _data_address(video: Path) -> str | None:
+def _data_address(video: Path, runs_dir: Path) -> str | None:
+    served = served_file(video, runs_dir)
     try:
-        return "data:video/mp4;base64," + base64.b64encode(video.read_bytes()).decode("ascii")
+        content = None if served is None else read_plain(served)
     except OSError:
-        return None
+        content = None
+    return None if content is None else "data:video/mp4;base64," + base64.b64encode(content).decode("ascii")

@@ -172,7 +172,7 @@ class RunView:
 def tail(path: Path, num_bytes: int = LOG_BYTES, num_lines: int = LOG_LINES) -> str:
     """The last lines of a text file, "" when it does not exist; progress bars (carriage returns) at their last."""
     try:
-        with open_plain(path) as file:
+        with open_plain(path, follow=False) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - num_bytes))
             text = file.read().decode("utf-8", errors="replace")
