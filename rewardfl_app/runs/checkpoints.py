@@ -212,7 +212,7 @@ def _name(step: int) -> str:
 def _children(folder: RunFolder) -> list[Path]:
     try:
         return sorted(folder.checkpoints.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 

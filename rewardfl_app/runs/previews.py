@@ -237,7 +237,7 @@ def names(folder: PreviewFolder) -> list[str]:
     """The ids of all requests, oldest first."""
     try:
         return sorted(entry.name for entry in os.scandir(folder.results) if _ID.fullmatch(entry.name))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 

@@ -275,7 +275,7 @@ def _prune(root: Path) -> None:
 def _names(root: Path) -> list[str]:
     try:
         return sorted((entry.name for entry in os.scandir(root) if _ID.fullmatch(entry.name)), reverse=True)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 

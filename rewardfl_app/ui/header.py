@@ -90,7 +90,7 @@ def _modified(path: Path) -> int:
     """Modification time in ns, 0 for a file that is not there."""
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 
