@@ -81,7 +81,9 @@ class PacedStep:
         self._started = time.monotonic()
 
     def update(self, taken: Any, step: int, rate: float) -> dict[str, float]:
-        time.sleep(max(0.0, self._started + step * self._pace - time.monotonic()))
+        early = self._started + step * self._pace - time.monotonic()
+        if early > 0:
+            time.sleep(early)
         wave = math.sin(1.7 * step)
         reward = 0.6 + 0.1 * math.tanh(step / 2000) + 0.03 * wave
         return {"loss": 0.4 + 0.03 * wave, "reward": reward, "kl": 0.001, "grad_norm": 0.9 + wave / 9, "face_rate": 1.0}
@@ -98,7 +100,7 @@ class NoWeights:
 
     adaptations: dict[str, Any] = {}
     ema = None
-    engine = SimpleNamespace(change=lambda config: None)
+    engine = SimpleNamespace(change=lambda config: None, parameters=())
 
     def updated(self, step: int) -> None:
         """Nothing to average."""
@@ -140,7 +142,7 @@ def use_no_networks(seconds: float, made: list[PaintedVideos]) -> None:
             )
 
     trainer.Loader = Loader  # type: ignore[misc]
-    Ranks.connect = lambda self: None  # type: ignore[method-assign]
+    Ranks.connect = lambda self, *arguments: None  # type: ignore[method-assign]
 
 
 def main(arguments: Sequence[str]) -> int:
