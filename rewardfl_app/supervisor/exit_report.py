@@ -180,7 +180,8 @@ def never_started() -> dict[str, object]:
 
 def _lost_rank_sentence(lost: LostRank, code: int | None, name: str | None, during: str, where: str) -> str:
     """Which process went, how, and that the others were ended."""
-    who = f"Process {lost.number} of {lost.size} (counted from 0)"
+    which = f"One of the {lost.size} processes"
+    who = which if lost.number is None else f"Process {lost.number} of {lost.size} (counted from 0)"
     if lost.silent_seconds is not None:
         return f"{who} gave no sign of life for {_duration(lost.silent_seconds)}{during}{where}: the run was ended."
     if name is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rewardfl_app.runs import identity, pulse
@@ -12,14 +16,16 @@ from rewardfl_app.runs.pulse import Rank
 
 # DeepSpeed's launcher ends the others itself, within 30 s and what it takes to notice.
 _LAUNCHER_SECONDS = 45.0
+_LOOK_MS = 200
 
 
 @dataclass(frozen=True)
 class LostRank:
-    """The process that went first. `code`: its return code, negative for a signal, None where nobody knows;
-    `silent_seconds`: how long it had given no sign of life when it was given up, None when it ended."""
+    """The process that went first. `number`: None where it cannot be told which of them was the first; `code`: its
+    return code, negative for a signal, None where nobody knows; `silent_seconds`: how long it had given no sign of life
+    when it was given up, None when it ended."""
 
-    number: int
+    number: int | None
     size: int
     code: int | None = None
     silent_seconds: float | None = None
@@ -29,38 +35,27 @@ class RankWatch:
     """Watches the processes of one attempt. A run of one process is never ended for its silence: there is nobody who
     waits for it."""
 
-    def __init__(
-        self, run: RunFolder, patience_seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, run: RunFolder, patience_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         """patience_seconds: how long one may be silent while another is not."""
         self._run = run
         self._patience = patience_seconds
         self._clock = clock
+        self._ends = _Ends()
         self._beats: dict[int, tuple[int, float]] = {}  # by rank: the beat, and when it was seen first
         self._since = 0.0
         self.lost: LostRank | None = None
 
     def look(self) -> None:
         """Sees who is gone or silent; the first is `lost` from then on."""
+        ended = self._ends.so_far()  # before the files are read: one that ended earlier has its file by then
         ranks, now = pulse.read(self._run), self._clock()
         for rank in ranks:
+            self._ends.add(rank)
             if self._beats.get(rank.number, (None, 0.0))[0] != rank.beat:
                 self._beats[rank.number] = rank.beat, now
-        if self.lost is not None or not ranks or len(ranks) < ranks[0].size:
-            return
-        here = [rank for rank in ranks if identity.on_this_machine(rank.record)]
-        gone = [rank for rank in here if not identity.is_running(rank.record)]
-        if gone:
-            # Of several that are gone already, the one that was killed is the cause: the others fail without it.
-            codes = {rank.number: identity.exit_code(rank.record) for rank in gone}
-            first = min(gone, key=lambda rank: (-1 if (codes[rank.number] or 0) < 0 else 0, not codes[rank.number]))
-            if len(gone) < len(ranks) or codes[first.number]:
-                self._lose(LostRank(first.number, first.size, codes[first.number]), now)
-            return
-        silences = {rank.number: now - self._beats[rank.number][1] for rank in ranks}
-        longest = max(silences, key=lambda number: silences[number])
-        if len(ranks) > 1 and silences[longest] > self._patience > 2 * min(silences.values()):
-            self._lose(LostRank(longest, ranks[0].size, silent_seconds=silences[longest]), now)
+        if self.lost is None and ranks and ranks[0].size > 1:
+            self.lost = self._ends.first(ended) or (self._silent(ranks, now) if len(ranks) == ranks[0].size else None)
+            self._since = now
 
     @property
     def is_overdue(self) -> bool:
@@ -70,8 +65,80 @@ class RankWatch:
         waited = self._clock() - self._since
         return self.lost.silent_seconds is not None or waited > min(_LAUNCHER_SECONDS, self._patience)
 
-    def _lose(self, lost: LostRank, now: float) -> None:
-        self.lost, self._since = lost, now
+    def _silent(self, ranks: Sequence[Rank], now: float) -> LostRank | None:
+        silences = {rank.number: now - self._beats[rank.number][1] for rank in ranks}
+        longest = max(silences, key=lambda number: silences[number])
+        if silences[longest] > self._patience > 2 * min(silences.values()):
+            return LostRank(longest, ranks[0].size, silent_seconds=silences[longest])
+        return None
+
+
+class _Ends:
+    """In which order the processes of this machine end, and how: seen at once, before their parent collects them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Rank] = {}  # by the descriptor of the process
+        self._numbers: set[int] = set()
+        self._ended: list[LostRank] = []  # in this order
+        self._gone_before: list[LostRank] = []  # before they could be followed
+        self._poll = select.poll()
+        self._lock = threading.Lock()
+
+    def add(self, rank: Rank) -> None:
+        """Follow a process from now on; one that is gone already has ended."""
+        if rank.number in self._numbers or not identity.on_this_machine(rank.record):
+            return
+        self._numbers.add(rank.number)
+        try:
+            descriptor = os.pidfd_open(int(rank.record["pid"]))
+        except OSError:
+            descriptor = -1
+        if descriptor < 0 or not identity.is_running(rank.record):
+            self._gone_before.append(_how(rank))
+            if descriptor >= 0:
+                os.close(descriptor)
+            return
+        with self._lock:
+            begins = not self._known
+            self._known[descriptor] = rank
+            self._poll.register(descriptor, select.POLLIN)
+        if begins:
+            threading.Thread(target=self._follow, name="ranks", daemon=True).start()
+
+    def so_far(self) -> list[LostRank]:
+        """Those of the followed that have ended, in this order."""
+        with self._lock:
+            return list(self._ended)
+
+    def first(self, ended: Sequence[LostRank]) -> LostRank | None:
+        """The process that ended first, None while all run. `ended`: what `so_far` gave before the last `add`."""
+        if not self._gone_before:
+            return ended[0] if ended else None
+        # Those that launchers end get SIGTERM: any other end came first.
+        telling = [lost for lost in self._gone_before if lost.code not in (None, 0, -signal.SIGTERM)]
+        if len(telling) == 1:
+            return telling[0]
+        if len(self._gone_before) == 1 and not ended:
+            return self._gone_before[0]
+        return LostRank(None, self._gone_before[0].size, telling[0].code if telling else None)
+
+    def _follow(self) -> None:
+        while True:
+            for descriptor, _ in self._poll.poll(_LOOK_MS):
+                with self._lock:
+                    self._poll.unregister(descriptor)
+                    rank = self._known.pop(descriptor)
+                lost = _how(rank)
+                with self._lock:
+                    self._ended.append(lost)
+                os.close(descriptor)
+            with self._lock:
+                if not self._known:
+                    return
+
+
+def _how(rank: Rank) -> LostRank:
+    return LostRank(rank.number, rank.size, identity.exit_code(rank.record))
 
 
 def is_suspended(ranks: list[Rank]) -> bool:

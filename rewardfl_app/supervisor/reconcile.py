@@ -11,7 +11,7 @@ import signal
 import threading
 from pathlib import Path
 
-from rewardfl_app.runs import identity
+from rewardfl_app.runs import identity, unfinished
 from rewardfl_app.runs.events import log_event
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -22,7 +22,6 @@ from rewardfl_app.supervisor.run_state import is_orphaned
 log = logging.getLogger(__name__)
 
 KEEP_SECONDS = 5.0
-_UNFINISHED = (".tmp", ".part")
 
 
 def reconcile(runs_dir: Path) -> None:
@@ -66,9 +65,7 @@ def _put_right(run: RunFolder) -> None:
             report = account.give(run)
             write_json_atomic(run.exit, report.as_dict())
             log_event(run, "ended", report.sentence)
-            for path in run.path.rglob(".*"):
-                if path.suffix in _UNFINISHED and path.is_file():
-                    path.unlink(missing_ok=True)
+            unfinished.remove(run)
 
 
 def _needs_care(run: RunFolder) -> bool:

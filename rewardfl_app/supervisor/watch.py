@@ -72,6 +72,7 @@ class Watch:
         self._ranks = ranks
         self._terminate_at: float | None = None
         self._kill_at: float | None = None
+        self._lost: LostRank | None = None
 
     @property
     def ended_by_us(self) -> bool:
@@ -80,18 +81,23 @@ class Watch:
 
     @property
     def lost_rank(self) -> LostRank | None:
-        """The process that was lost while the others went on."""
-        return self._ranks.lost
+        """The process that went first, before anything was sent to it; None of a single one."""
+        return self._lost if self.ended_by_us else self._ranks.lost
 
     def until_the_end(self) -> None:
         """Returns when the trainer is gone."""
+        self._look()
         while not self._trainer.wait(self._stages.poll):
-            try:
-                self._ranks.look()
-                self._advance(time.monotonic())
-                log_rotation.rotate(self._run.log)
-            except OSError:  # a disk that does not answer is no reason to end a run that does
-                log.exception("the run could not be looked at")
+            self._look()
+        self._ranks.look()
+
+    def _look(self) -> None:
+        try:
+            self._ranks.look()
+            self._advance(time.monotonic())
+            log_rotation.rotate(self._run.log)
+        except OSError:  # a disk that does not answer is no reason to end a run that does
+            log.exception("the run could not be looked at")
 
     def _advance(self, now: float) -> None:
         if self._terminate_at is None and account.stop_asked(self._run) == "stop_now":
@@ -99,6 +105,7 @@ class Watch:
         if self._kill_at is None and (self._signals.received or self._ranks.is_overdue):
             self._terminate_at = now
         if self._terminate_at is not None and now >= self._terminate_at and self._kill_at is None:
+            self._lost = self._ranks.lost
             self._trainer.terminate()
             self._kill_at = now + self._stages.after_terminate
         if self._kill_at is not None and now >= self._kill_at:

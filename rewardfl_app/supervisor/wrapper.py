@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from rewardfl_app.config.secrets import redacted
-from rewardfl_app.runs import checkpoints, pulse, reserve
+from rewardfl_app.runs import checkpoints, pulse, reserve, unfinished
 from rewardfl_app.runs.events import log_event
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -113,6 +113,7 @@ def _clear_up(folder: RunFolder) -> None:
     for sentence in checkpoints.recover(folder):
         log_event(folder, "recovered", sentence)
     pulse.clear(folder)
+    unfinished.remove(folder)
 
 
 def _write(folder: RunFolder, report: ExitReport) -> None:

@@ -7,6 +7,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+from rewardfl_app.runs import reserve
 from rewardfl_app.training import stopping
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ class Room:
         needed = f"{what} needs {_size(num_bytes - spare)}"
         needed += f" and {_size(spare)} must stay free (train.min_free_gb)" if spare else ""
         sentence = f"The disk of the runs folder is nearly full: {needed}, but {_size(self._free())} are free."
+        if self._ranks.is_first:
+            reserve.spend(self._run)  # or there may be no room to say so
         self._reporter.event("disk", f"Paused. {sentence}", step=self._reporter.step)
+        num_bytes += reserve.NUM_BYTES  # which is taken again
         before, waited_since = self._reporter.phase, time.monotonic()
         while self._missing(num_bytes):
             self._reporter.status("paused", f"{sentence} Free space, and it goes on by itself.")
@@ -63,6 +67,8 @@ class Room:
             if self._ranks.from_first([int(time.monotonic() - waited_since >= self._patience)])[0]:
                 raise DiskFull(sentence)
             time.sleep(_POLL_SECONDS)
+        if self._ranks.is_first:
+            reserve.keep(self._run)
         self._reporter.event("disk", f"There is room again for {what}: going on.", step=self._reporter.step)
         self._reporter.status(before)
         return True
