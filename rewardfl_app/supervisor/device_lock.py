@@ -28,12 +28,13 @@ _LOCK = ".lock"
 class DevicesBusy(RunError):
     """Another run trains on a device that was asked for; the message names both and says what to do."""
 
-    def __init__(self, device: str, holder: RunFolder) -> None:
+    def __init__(self, device: str, holder: RunFolder, runs_dir: Path) -> None:
         self.holder = holder
         where = "this machine's processors" if device == "cpu" else device.replace("gpu", "GPU", 1)
+        folder = "" if holder.path.parent == runs_dir else f" (of {holder.path.parent})"
         super().__init__(
-            f"Run {holder.id} trains on {where}: add this run to the queue, stop that one, or name other devices in "
-            "deepspeed.devices (deepspeed.share_devices starts it all the same)."
+            f"Run {holder.id}{folder} trains on {where}: add this run to the queue, stop that one, or name other "
+            "devices in deepspeed.devices (deepspeed.share_devices starts it all the same)."
         )
 
 
@@ -55,7 +56,7 @@ def claim(run: RunFolder, devices: Sequence[str], share: bool = False) -> Iterat
         others = {device: [other for other in _holders(folder, device) if other != run] for device in devices}
         taken = next(((device, runs[0]) for device, runs in others.items() if runs), None)
         if taken is not None and not share:
-            raise DevicesBusy(*taken)
+            raise DevicesBusy(*taken, run.path.parent)
         for device, runs in others.items():
             content = {"device": device, "runs": [other.path for other in (*runs, run)]}
             write_json_atomic(folder / _file_name(device), content)

@@ -50,7 +50,8 @@ def start(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
     clicks or from two pages, gives one run. Once a page has seen that run, the same form makes another.
 
     Args:
-        request: {values, source, name, queue, seen} as the page holds them; `seen` is the newest run it knows of.
+        request: {values, source, name, queue, anyway, seen} as the page holds them; `anyway` lets the run share its
+            devices with one that is active, `seen` is the newest run it knows of.
     """
     values, source = _values(request), str(request.get("source") or "")
     given = str(request.get("name") or "").strip()[: draft.NAME_LIMIT]
@@ -59,7 +60,10 @@ def start(request: Mapping[str, Any], runs_dir: Path) -> dict[str, Any]:
     before = {run.id for run in list_runs(runs_dir)}
     asked = {"name": given, "queue": queue, "source": source, "seen": str(request.get("seen") or "")}
     try:
-        config = build(mapping_of(values))
+        mapping = mapping_of(values)
+        if request.get("anyway") is True:  # beside the run that the page shows, and the person has seen
+            mapping.setdefault("deepspeed", {})["share_devices"] = True
+        config = build(mapping)
         if uses_embedded_data(config):
             embedded_clips(runs_dir)  # waits for those being rendered since the app was started
         make = supervisor.enqueue if queue else supervisor.start

@@ -71,14 +71,14 @@ function paintOthers() {
   $(".queue-note span").textContent = waiting === 1 ? "1 run waits in the queue." : waiting + " runs wait in the queue.";
 }
 
-async function send(queue, button) {
+async function send(queue, anyway, button) {
   if (busy) return;
   busy = true;
   clearTimeout(timer);
   const buttons = [$(".start"), $(".start-anyway")];
   for (const b of buttons) b.disabled = true;
   button.textContent = BUSY[queue];
-  const request = {values: draft.values, source: draft.source, name: $(".name").value, queue, seen: others.newest};
+  const request = {values: draft.values, source: draft.source, name: $(".name").value, queue, anyway, seen: others.newest};
   const answer = await server.start_run(request).catch(() => ({problems: [{field: "", message: "The app does not answer: see whether the run is on the Runs page before you try again."}]}));
   busy = false;
   for (const b of buttons) b.disabled = false;
@@ -103,6 +103,6 @@ $(".source").addEventListener("change", event => load(event.target.value, event.
 $(".source").addEventListener("focus", listSources);
 $(".name").addEventListener("input", remember);
 $(".name").addEventListener("keydown", event => { if (event.key === "Enter") $(".start").click(); });
-$(".start").addEventListener("click", event => send(Boolean(others.active), event.currentTarget));
-$(".start-anyway").addEventListener("click", event => send(false, event.currentTarget));
+$(".start").addEventListener("click", event => send(Boolean(others.active), false, event.currentTarget));
+$(".start-anyway").addEventListener("click", event => send(false, true, event.currentTarget));
 $(".see-queue").addEventListener("click", () => RFL.go("runs"));
