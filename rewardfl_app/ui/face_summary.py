@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rewardfl_app.runs import typed
 from rewardfl_app.ui.charts import number
 
 Level = Literal["good", "warn", "flat"]
@@ -28,11 +29,11 @@ def summary(report: Mapping[str, Any]) -> Summary:
 
     Frames are counted from 1, as the player does.
     """
-    frames = report.get("frames") or []
+    frames = _faces(report)
     total = len(frames)
     if not total:
         return Summary("This video has not been scored.", "flat")
-    without = [index for index, frame in enumerate(frames) if not frame.get("faces")]
+    without = [index for index, faces in enumerate(frames) if not faces]
     if len(without) == total:
         place = "this frame" if total == 1 else f"any of the {total} frames"
         return Summary(f"No face was found in {place}.", "warn")
@@ -51,7 +52,7 @@ def summary(report: Mapping[str, Any]) -> Summary:
     worst, where = min((value, index) for curve in people.values() for index, value in curve.items())
     if total > 1:
         parts.append(f"worst at frame {where + 1} ({worst:.2f})")
-    falls = any(track.get("unlike") for track in report.get("tracks") or []) or any(
+    falls = any(track.get("unlike") for track in _objects(report.get("tracks"))) or any(
         _ends(curve)[1] < _ends(curve)[0] - STEADY for curve in people.values()
     )
     level: Level = "warn" if without else "flat" if falls else "good"
@@ -61,15 +62,28 @@ def summary(report: Mapping[str, Any]) -> Summary:
 
 def curves(report: Mapping[str, Any]) -> dict[int, dict[int, float]]:
     """{identity: {frame: similarity}} of those who were recognised; identities may come from the tracks alone."""
-    owner = {track.get("track"): track.get("identity") for track in report.get("tracks") or []}
+    tracks = _objects(report.get("tracks"))
+    owner = {typed.whole(track.get("track")): typed.whole(track.get("identity")) for track in tracks}
     found: dict[int, dict[int, float]] = {}
-    for index, frame in enumerate(report.get("frames") or []):
-        for face in frame.get("faces") or []:
-            who = face.get("identity", owner.get(face.get("track")))
+    for index, faces in enumerate(_faces(report)):
+        for face in faces:
+            known = owner.get(typed.whole(face.get("track")))
+            who = typed.whole(face["identity"]) if "identity" in face else known
             value = number(face.get("similarity"))
-            if isinstance(who, int) and value is not None:
+            if who is not None and value is not None:
                 found.setdefault(who, {})[index] = value
     return found
+
+
+def _faces(report: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """The faces of each frame; of a file by others, what has their form."""
+    frames = report.get("frames")
+    listed = frames if isinstance(frames, list) else []
+    return [_objects(frame.get("faces")) if isinstance(frame, dict) else [] for frame in listed]
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _course(who: int, curve: Mapping[int, float], several: bool) -> str:
@@ -92,9 +106,10 @@ def _frames(count: int) -> str:
 def _strangers(report: Mapping[str, Any], several: bool) -> list[str]:
     """Tracks that count for a person by their place alone, without looking like them."""
     count: dict[int, int] = {}
-    for track in report.get("tracks") or []:
-        if track.get("unlike") and isinstance(track.get("identity"), int):
-            count[track["identity"]] = count.get(track["identity"], 0) + int(track.get("frames") or 0)
+    for track in _objects(report.get("tracks")):
+        who = typed.whole(track.get("identity"))
+        if track.get("unlike") and who is not None:
+            count[who] = count.get(who, 0) + (typed.whole(track.get("frames")) or 0)
     return [
         f"someone unlike {f'person {who + 1}' if several else 'the person'} in their place in {_frames(frames)}"
         for who, frames in sorted(count.items())

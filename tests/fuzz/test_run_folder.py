@@ -8,16 +8,30 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import hostile
 import pytest
-from budget import LONGEST_SECONDS, Tally, drawn
+from budget import LEAST, LONGEST_SECONDS, Tally, drawn
 from damage import cuts, damaged
+from gradio.routes import ORJSONResponse
 from guard import Hang, guarded
 from hypothesis import given
 from hypothesis import strategies as st
 from run_house import DOING, House, Page
+
+from rewardfl_app.runs import control, previews, video_values
+from rewardfl_app.runs.checkpoints import list_checkpoints
+from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.supervisor import comparison_jobs, data_checks, face_jobs
+from rewardfl_app.supervisor.run_state import state
+from rewardfl_app.ui import playground_page, run_details
+from rewardfl_app.ui.face_summary import summary
+from rewardfl_app.ui.monitor_page import top_payload
+from rewardfl_app.ui.run_view import RunView
 
 # What reads these is asked only when they are damaged: it takes longer than all the rest.
 SETTINGS_FILES = frozenset({"config.yaml", "changes.jsonl", "run.json"})
@@ -141,11 +155,51 @@ def _changed_line(draw: st.DrawFn, lines: list[str]) -> bytes:
     return "\n".join([*lines[:number], line, *lines[number + 1 :], ""]).encode("utf-8", "surrogatepass")
 
 
-def _one_of_each_kind(house: House) -> Iterator[Path]:
+def _one_of_each_kind(house: House, folders: bool = True) -> Iterator[Path]:
     run, seen = house.ended.folder, set()
-    yield from (run.samples, run.samples / "baseline", run.checkpoints, run.control, run.comparisons)
+    if folders:
+        yield from (run.samples, run.samples / "baseline", run.checkpoints, run.control, run.comparisons)
     for path in [*house.run_files(), *house.job_files()]:
         kind = path.name if not path.name[0].isdigit() else path.suffix
         if kind not in seen:
             seen.add(kind)
             yield path
+
+
+def test_every_field_of_every_file_hostile(house: House) -> None:
+    """Each by the functions that read it, without the rest of the page, so that none is left to chance."""
+    run, count = house.going.folder, 0
+    for path in [*_one_of_each_kind(house, folders=False), run.status, run.process]:
+        if path.suffix != ".json" and path.name != "COMPLETE":
+            continue
+        content = json.loads(path.read_bytes())
+        with house.instead(path, b""), guarded(house.runs_dir, seconds=60):
+            for _, text in hostile.json_variants(content):
+                count += 1
+                path.write_bytes(text.encode("utf-8", "surrogatepass"))
+                _read_alone(path, run if run.path in path.parents else house.ended.folder, house)
+    assert count > LEAST
+
+
+def _read_alone(path: Path, run: RunFolder, house: House) -> None:
+    """Make what the page shows of one file, as it goes over the wire."""
+    match path.name:
+        case "faces.json":
+            content = read_json(path) or {}
+            answers: list[Any] = [asdict(summary(content))]
+        case "values.json":
+            answers = [video_values.read(run, step) and None for step in (0, 20)]
+        case "COMPLETE":
+            answers = [len(list_checkpoints(run))]
+        case "job.json" | "process.json" | "status.json" if path.parent != run.path:
+            looks = (face_jobs.look, comparison_jobs.look, data_checks._look, previews.look)
+            answers = [found and found.message for look in looks if (found := look(path.parent))]
+        case "request.json" | "result.json":
+            answers = playground_page.results(house.runs_dir, [house.preview.name])
+        case "exit.json" | "status.json" | "process.json":
+            answers = [asdict(state(run))]
+        case _:
+            view = RunView(run)
+            view.look()
+            answers = [top_payload(view), control.pending(run) and None, run_details.details(run, house.runs_dir)]
+    ORJSONResponse._render(answers)
