@@ -100,17 +100,23 @@ def _start(run: RunFolder) -> bool:
 
 def _ready(runs_dir: Path) -> list[RunFolder]:
     """The waiting runs whose devices are free, in their order."""
-    taken: set[str] = set()
+    waiting = queued(runs_dir)
+    # Also those of which the state folder knows nothing, because it was removed.
+    taken = {device for run in (active(runs_dir) if waiting else ()) for device in _devices(run)}
     ready = []
-    for run in queued(runs_dir):
-        try:
-            wanted = placement.of(run).devices
-        except (OSError, ValueError):  # it will fail when it is started, and say why
-            wanted = ()
+    for run in waiting:
+        wanted = _devices(run)
         if not taken & set(wanted) and device_lock.holder(wanted) is None:
             ready.append(run)
         taken |= set(wanted)
     return ready
+
+
+def _devices(run: RunFolder) -> tuple[str, ...]:
+    try:
+        return placement.of(run).devices
+    except (OSError, ValueError):  # it will fail when it is started, and say why
+        return ()
 
 
 def _place(run: RunFolder, order: list[RunFolder]) -> int:

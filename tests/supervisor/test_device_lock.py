@@ -85,7 +85,7 @@ def test_the_device_is_free_as_soon_as_the_run_is_gone_however_it_went(start: St
     first = start("slow")
     eventually(lambda: supervisor.state(first).state == "training")
     process.end_session(read_json(first.process) or {}, 0.0)
-    eventually(lambda: supervisor.state(first).state == "lost")
+    eventually(lambda: supervisor.state(first).is_finished)
     second = start("completes")
     assert supervisor.wait(second, poll=0.02)["cause"] == "completed"
     assert supervisor.wait(start("completes"), poll=0.02)["cause"] == "completed"

@@ -85,7 +85,7 @@ def test_a_run_taken_out_or_still_waiting_starts_when_it_is_resumed(start: Start
             supervisor.resume(run)
     assert [supervisor.state(run) for run in (out, waiting)] == before
     process.end_session(read_json(going.process) or {}, 0.0)  # without a wrapper that starts the next
-    eventually(lambda: supervisor.state(going).state == "lost")
+    eventually(lambda: supervisor.state(going).is_finished)
     for run in (out, waiting):
         supervisor.resume(run)
         assert supervisor.wait(run, poll=0.02)["cause"] == "completed"

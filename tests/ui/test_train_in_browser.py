@@ -247,6 +247,7 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
         return found and not page.locator(".ds-progress").is_visible()
 
     until(page, done)
+    page.wait_for_function("(document.querySelector('.frame .face')?.getBoundingClientRect().width || 0) > 0")
     box = page.locator(".frame").first.evaluate(
         "f => { const [a, b] = [f, f.querySelector('.face')].map(n => n.getBoundingClientRect());"
         " return [(b.left - a.left) / a.width, (b.top - a.top) / a.height]; }"
