@@ -126,8 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace, port: int, runs_dir: Path, auth: tuple[str, str] | None) -> None:
     """Build the app and serve it until it is ended."""
-    from rewardfl_app.ui import gradio_start
+    from rewardfl_app.ui import gradio_start, native_memory
 
+    native_memory.share_arenas()
     gradio_start.load()
     from rewardfl_app.ui import guard, open_pages, theme
     from rewardfl_app.ui.app import build_app, prepare
