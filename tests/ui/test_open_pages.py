@@ -87,4 +87,4 @@ class _Page:
 
 def _sessions() -> int:
     gc.collect()
-    return sum(isinstance(found, Session) for found in gc.get_objects())
+    return sum(type(found) is Session for found in gc.get_objects())
