@@ -115,8 +115,8 @@ def _ready(runs_dir: Path) -> list[RunFolder]:
 def _devices(run: RunFolder) -> tuple[str, ...]:
     try:
         return placement.of(run).devices
-    except (OSError, ValueError):  # it will fail when it is started, and say why
-        return ()
+    except (OSError, ValueError):  # it will fail when its turn has come, and say why
+        return (placement.CPU, *(f"gpu {name}" for name in placement.visible_gpus()))
 
 
 def _place(run: RunFolder, order: list[RunFolder]) -> int:

@@ -79,7 +79,7 @@ class _Ends:
     def __init__(self) -> None:
         self._known: dict[int, Rank] = {}  # by the descriptor of the process
         self._numbers: set[int] = set()
-        self._ended: list[LostRank] = []  # in this order
+        self._ended: list[list[LostRank]] = []  # in this order; those seen at once together
         self._gone_before: list[LostRank] = []  # before they could be followed
         self._poll = select.poll()
         self._lock = threading.Lock()
@@ -105,36 +105,40 @@ class _Ends:
         if begins:
             threading.Thread(target=self._follow, name="ranks", daemon=True).start()
 
-    def so_far(self) -> list[LostRank]:
-        """Those of the followed that have ended, in this order."""
+    def so_far(self) -> list[list[LostRank]]:
+        """Those of the followed that have ended, in this order; those that were seen at once together."""
         with self._lock:
             return list(self._ended)
 
-    def first(self, ended: Sequence[LostRank]) -> LostRank | None:
+    def first(self, ended: Sequence[Sequence[LostRank]]) -> LostRank | None:
         """The process that ended first, None while all run. `ended`: what `so_far` gave before the last `add`."""
-        if not self._gone_before:
-            return ended[0] if ended else None
-        # Those that launchers end get SIGTERM: any other end came first.
-        telling = [lost for lost in self._gone_before if lost.code not in (None, 0, -signal.SIGTERM)]
-        if len(telling) == 1:
-            return telling[0]
-        if len(self._gone_before) == 1 and not ended:
-            return self._gone_before[0]
-        return LostRank(None, self._gone_before[0].size, telling[0].code if telling else None)
+        together = [*self._gone_before, *(ended[0] if ended else ())]
+        if not together:
+            return None
+        order = sorted(together, key=_lateness)
+        if len(order) > 1 and _lateness(order[0]) == _lateness(order[1]):
+            return LostRank(None, order[0].size, order[0].code)
+        return order[0]
 
     def _follow(self) -> None:
         while True:
-            for descriptor, _ in self._poll.poll(_LOOK_MS):
-                with self._lock:
-                    self._poll.unregister(descriptor)
-                    rank = self._known.pop(descriptor)
-                lost = _how(rank)
-                with self._lock:
-                    self._ended.append(lost)
-                os.close(descriptor)
+            seen = [descriptor for descriptor, _ in self._poll.poll(_LOOK_MS)]
             with self._lock:
-                if not self._known:
-                    return
+                for descriptor in seen:
+                    self._poll.unregister(descriptor)
+                ranks = [self._known.pop(descriptor) for descriptor in seen]
+                if ranks:
+                    self._ended.append([_how(rank) for rank in ranks])
+                over = not self._known
+            for descriptor in seen:
+                os.close(descriptor)
+            if over:
+                return
+
+
+def _lateness(lost: LostRank) -> int:
+    """Of several ends that were seen at once: a launcher ends the others with SIGTERM, so any other end came first."""
+    return 0 if lost.code not in (None, 0, -signal.SIGTERM) else 1 if lost.code is None else 2
 
 
 def _how(rank: Rank) -> LostRank:

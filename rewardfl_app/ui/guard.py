@@ -106,7 +106,9 @@ class Guard:
             elif scope["path"] == UPLOAD:
                 await self._upload(scope, receive, answered, browser)
             else:
-                await self._app(scope, receive, answered)
+                # The page is at one address: gradio answers a query for another of its pages with an error.
+                query = b"" if scope["path"] == "/" else scope["query_string"]
+                await self._app({**scope, "query_string": query}, receive, answered)
         finally:
             uploads.sender.reset(token)
 

@@ -42,7 +42,7 @@ def top_payload(view: RunView | None, notice: str = "") -> dict[str, Any]:
         "name": view.name,
         "state": now.state,
         "finished": now.is_finished,
-        "message": now.message if now.step == 0 or now.state == "queued" else "",
+        "message": now.message if now.step == 0 or now.state in {"queued", "paused"} else "",
         "waiting": _waits_for(view),
         "step": line.step,
         "level": line.level,

@@ -195,3 +195,12 @@ def test_one_who_will_ask_again_does_not_wait_for_another_process(start: Start) 
     with queue_file.lock(runs_dir):
         assert queue.advance(runs_dir, wait=False) is None
     assert queue.advance(runs_dir, wait=False) == run
+
+
+def test_a_run_without_settings_fails_when_its_turn_has_come(start: Start) -> None:
+    going, broken, after = start("slow"), start("completes", queue=True), start("completes", queue=True)
+    broken.config.unlink()
+    assert queue.advance(going.path.parent) is None and supervisor.state(broken).state == "queued"
+    supervisor.stop(going)
+    assert supervisor.wait(after, poll=0.02)["cause"] == "completed"
+    assert supervisor.state(broken).state == "failed"

@@ -64,6 +64,20 @@ def test_the_first_that_is_killed_is_named_though_all_are_gone_at_the_next_look(
     assert watch.lost == LostRank(1, 3, -signal.SIGKILL) and not watch.is_overdue
 
 
+@pytest.mark.parametrize(
+    ("codes", "number"),
+    [((-15, -9), 1), ((-15, None), 1), ((0, 3, -15), 1), ((None, None), None), ((-9, -9, -15), None), ((-15,), 0)],
+)
+def test_of_ends_that_are_seen_at_once_the_launchers_own_came_last(
+    codes: tuple[int | None, ...], number: int | None
+) -> None:
+    size = len(codes)
+    together = [LostRank(place, size, code) for place, code in enumerate(codes)]
+    first = RankWatch(RunFolder(Path("x")), 1.0)._ends.first([together, [LostRank(7, size, -9)]])
+    assert first is not None and first.number == number
+    assert first.code == (codes[0] if number is None else codes[number])
+
+
 def test_a_rank_that_leaves_by_itself_is_told_with_its_code(run: RunFolder, start: Ranks) -> None:
     ranks, now = start(2), [0.0]
     watch = RankWatch(run, 60.0, clock=lambda: now[0])

@@ -116,6 +116,17 @@ def test_from_a_failure_the_log_and_a_fork_are_one_click_away(app: AppProcess, w
     page.get_by_role("tab", name="Train", selected=True).wait_for()
 
 
+def test_a_paused_run_says_why(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    run = _run(runs_dir, "paused")
+    run.status("paused", 3, "The disk of the runs folder is nearly full: 0.10 GB are free. Free space.")
+    page = watched.open(f"{app.address}/#monitor?run={run.folder.id}")
+    notice = page.locator(".notice.warn")
+    notice.get_by_role("heading", name="The run is paused").wait_for()
+    assert "nearly full: 0.10 GB are free" in notice.inner_text()
+    run.step(4)
+    until(page, lambda: notice.count() == 0)
+
+
 def test_a_run_in_the_queue_says_its_place_and_offers_the_one_that_goes_on(
     app: AppProcess, watched: Any, runs_dir: Path
 ) -> None:

@@ -227,6 +227,12 @@ def test_every_route_that_the_page_does_not_need_is_closed_and_looking_changes_n
     assert tree(house.folder) == before
 
 
+def test_a_query_changes_nothing_about_the_page(web: httpx.Client) -> None:
+    for query in ("page=monitor", "deep_link=x", "__theme=dark", "view=api"):
+        answer = web.get(f"/?{query}")
+        assert answer.status_code == 200 and "gradio" in answer.text
+
+
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.8:7860", "", "localhost.evil", "["])
 def test_a_foreign_name_that_leads_here_is_refused(web: httpx.Client, host: str) -> None:
     for target in ("/", "/config", "/theme.css"):

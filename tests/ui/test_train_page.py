@@ -37,13 +37,28 @@ def test_wrong_settings_start_nothing_and_say_where(tmp_path: Path) -> None:
 
 
 def test_the_same_form_sent_twice_gives_one_run_until_that_run_was_seen(tmp_path: Path) -> None:
-    first = train_page.start(_request(tmp_path), tmp_path)
-    again = train_page.start(_request(tmp_path), tmp_path)
+    first = train_page.start(_request(tmp_path, anyway=True), tmp_path)
+    again = train_page.start(_request(tmp_path, anyway=True), tmp_path)
     assert (first["again"], again["again"], again["run"]) == (False, True, first["run"])
-    other = train_page.start(_request(tmp_path, name="another"), tmp_path)
-    seen = train_page.start(_request(tmp_path, seen=first["run"]), tmp_path)
+    other = train_page.start(_request(tmp_path, anyway=True, name="another"), tmp_path)
+    seen = train_page.start(_request(tmp_path, anyway=True, seen=first["run"]), tmp_path)
     assert len({first["run"], other["run"], seen["run"]}) == len(list_runs(tmp_path)) == 3
     for run in list_runs(tmp_path):
+        supervisor.wait(run)
+
+
+def test_a_device_in_use_is_shared_only_when_the_person_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REWARDFL_TRAINER", shlex.join([sys.executable, str(FAKE_TRAINER), "slow"]))
+    going = train_page.start(_request(tmp_path), tmp_path)["run"]
+    [problem] = train_page.start(_request(tmp_path, name="second"), tmp_path)["problems"]
+    assert problem["field"] == "" and f"Run {going} trains on this machine's processors" in problem["message"]
+    assert [run.id for run in list_runs(tmp_path)] == [going]
+    beside = train_page.start(_request(tmp_path, name="second", anyway=True), tmp_path)["run"]
+    for run in list_runs(tmp_path):
+        assert supervisor.settings(run).deepspeed.share_devices == (run.id == beside)
+        supervisor.stop(run, now=True)
         supervisor.wait(run)
 
 

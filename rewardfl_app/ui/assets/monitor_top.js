@@ -58,9 +58,10 @@ function nothing() {
 const ENDED = {stopped: "Stopped as asked", lost: "The trainer is gone"};
 function ended(v) {
   if (v.state === "queued") {
-    return el("div.notice", {}, el("div", {}, el("h3", {}, "It waits in the queue"), el("p", {}, v.message || "It starts by itself when no other run goes on.")),
+    return el("div.notice", {}, el("div", {}, el("h3", {}, "It waits in the queue"), el("p", {}, v.message || "It starts by itself when its device is free.")),
       el("div.notice-acts", {}, button("queue", "Show the queue", () => RFL.go("runs"))));
   }
+  if (v.state === "paused") return el("div.notice.warn", {role: "status"}, el("div", {}, el("h3", {}, "The run is paused"), el("p", {}, v.message)));
   const end = v.exit;
   if (!end || end.cause === "completed") return null;
   const bad = v.state !== "stopped";
@@ -100,7 +101,7 @@ function show() {
   $(".mt-start").hidden = alone || !v.waiting;
   $(".receipts").hidden = alone || !v.receipts.length;
   if (alone) { settings.close(); fill($(".mt-notice")); return; }
-  renew($(".mt-ended"), [v.run, v.state === "queued" || v.finished ? [v.state, v.message, v.exit, v.can_resume, v.checkpoint] : null], () => ended(v));
+  renew($(".mt-ended"), [v.run, ["queued", "paused"].includes(v.state) || v.finished ? [v.state, v.message, v.exit, v.can_resume, v.checkpoint] : null], () => ended(v));
   if (v.waiting) renew($(".mt-start"), [v.waiting, v.message], () => start(v));
   const begun = v.state !== "queued" || v.step !== null;
   $(".mt-verdict").hidden = $(".mt-tiles").hidden = !begun;
