@@ -24,11 +24,22 @@ log = logging.getLogger(__name__)
 KEEP_SECONDS = 5.0
 
 
-def reconcile(runs_dir: Path) -> None:
-    """Put right all runs of a folder and start what waits. Trouble with one run is logged and keeps no other back."""
+Settled = set[tuple[str, int]]
+
+
+def reconcile(runs_dir: Path, settled: Settled | None = None) -> None:
+    """Put right all runs of a folder and start what waits. Trouble with one run is logged and keeps no other back.
+
+    `settled`: the ended runs that were found to have left nothing, which a later call with it passes over.
+    """
+    settled = set() if settled is None else settled
     for run in list_runs(runs_dir):
         try:
-            _put_right(run)
+            ended = _ended(run)
+            if ended is None:
+                _put_right(run)
+            elif ended not in settled and not _wake_watch(run):
+                settled.add(ended)
         except (OSError, ValueError):
             log.exception("run %s could not be put right", run.id)
     try:
@@ -41,24 +52,40 @@ def reconcile(runs_dir: Path) -> None:
 
 def keep(runs_dir: Path, ended: threading.Event) -> None:
     """`reconcile` now and every KEEP_SECONDS until `ended` is set."""
+    settled: Settled = set()
     while True:
-        reconcile(runs_dir)
+        reconcile(runs_dir, settled)
         if ended.wait(KEEP_SECONDS):
             return
 
 
+def _ended(run: RunFolder) -> tuple[str, int] | None:
+    """What tells this end of a run from another; None while it has not ended."""
+    try:
+        return run.id, run.exit.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _wake_watch(run: RunFolder) -> bool:
+    """SIGCONT to what watches over the run where it is stopped, which nobody means to do; whether there is a watch."""
+    record = read_json(run.process) or {}
+    named = [record if record.get("role") == "wrapper" else None, record.get("watcher")]
+    watches = [watch for watch in named if watch and process.is_running(watch)]
+    process.send([int(watch["pid"]) for watch in watches if identity.is_suspended(watch)], signal.SIGCONT)
+    return bool(watches)
+
+
 def _put_right(run: RunFolder) -> None:
-    """One run: what stopped its watch is undone, a lost watch is replaced, and an end that nobody saw is written
-    down. Raises OSError."""
-    if run.exit.exists() or not _needs_care(run):
+    """One run that has not ended: what stopped its watch is undone, a lost watch is replaced, and an end that nobody
+    saw is written down. Raises OSError."""
+    if _wake_watch(run) or not _needs_care(run):
         return
     with launch.lock(run, wait=False) as held:  # one who starts it now puts it right himself
         record = read_json(run.process)
         if not held or record is None or run.exit.exists() or not _needs_care(run):
             return
-        if process.is_running(record):
-            process.send([int(record["pid"])], signal.SIGCONT)
-        elif is_orphaned(record):
+        if is_orphaned(record):
             launch.adopt(run)
             log_event(run, "adopted", "What watches over the run was killed; it is watched again.")
         else:
@@ -73,8 +100,5 @@ def _needs_care(run: RunFolder) -> bool:
     record = read_json(run.process)
     if record is None or not process.on_this_machine(record):
         return False
-    if process.is_running(record):
-        # Nobody means to stop the watch alone, which would leave the run without an end.
-        return record.get("role") == "wrapper" and identity.is_suspended(record)
     watcher = record.get("watcher")
-    return not (watcher and process.is_running(watcher))
+    return not (process.is_running(record) or (watcher and process.is_running(watcher)))
