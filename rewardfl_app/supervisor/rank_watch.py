@@ -122,8 +122,10 @@ class _Ends:
 
     def _follow(self) -> None:
         while True:
-            seen = [descriptor for descriptor, _ in self._poll.poll(_LOOK_MS)]
+            self._poll.poll(_LOOK_MS)
             with self._lock:
+                # Once more, with those that were added meanwhile: they may have ended first.
+                seen = [descriptor for descriptor, _ in self._poll.poll(0)]
                 for descriptor in seen:
                     self._poll.unregister(descriptor)
                 ranks = [self._known.pop(descriptor) for descriptor in seen]
