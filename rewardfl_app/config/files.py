@@ -9,12 +9,10 @@ from typing import Any
 
 import yaml
 
-from rewardfl_app.config import validation
+from rewardfl_app.config import plain_yaml, validation
 from rewardfl_app.config.plain_file import read_plain
 from rewardfl_app.config.problems import ConfigError, Problem, section_fields
 from rewardfl_app.config.schema import Config
-
-LARGEST_BYTES = 2**18  # fifty times what every setting written out takes
 
 
 def load(path: Path | str, check_files: bool = True) -> Config:
@@ -29,8 +27,8 @@ def read(path: Path | str) -> dict[str, Any]:
     """The sections in a YAML file, unchecked. Raises ConfigError when it cannot be read or names a key twice."""
     path = Path(path).expanduser()
     try:
-        text = read_plain(path, LARGEST_BYTES).decode("utf-8-sig")
-        content, twice = _parsed(text)
+        text = read_plain(path, plain_yaml.LARGEST_BYTES).decode("utf-8-sig")
+        content, twice = plain_yaml.parse(text)
     except FileNotFoundError as error:
         raise ConfigError([Problem("", f"{path} does not exist: give the path of a YAML file.")]) from error
     except OSError as error:
@@ -91,7 +89,7 @@ def override(mapping: Mapping[str, Any], assignments: Iterable[str]) -> dict[str
             found.append(Problem(name.strip(), message))
             continue
         try:
-            value, _ = _parsed(text)
+            value, _ = plain_yaml.parse(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             found.append(Problem(name, f"The value of {name} cannot be read ({reason}): put quotes around it."))
@@ -107,48 +105,3 @@ def _home(name: str) -> str:
     """The end of a sentence: where a field without its section belongs."""
     homes = [f"{section}.{name}" for section, fields in section_fields().items() if name in fields]
     return f"; did you mean {' or '.join(homes)}?" if homes else ", for example train.seed=1."
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose values are written out, without tags and aliases.
-
-    A few lines of aliases can stand for gigabytes, and a tag makes PyYAML take a value for what it is not.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            _refuse(event, f"*{event.anchor} stands for another value: write the value itself")
-        if getattr(event, "tag", None) is not None:
-            _refuse(event, f"a value has the tag {event.tag}: remove the tag")
-        return super().compose_node(parent, index)
-
-
-def _refuse(event: Any, problem: str) -> None:
-    raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-
-
-def _parsed(text: str) -> tuple[Any, list[tuple[str, int]]]:
-    """The content of a YAML text, and the keys that it has twice, with their lines.
-
-    Raises YAMLError, ValueError (a date or a number that there is not) and RecursionError (nested without an end).
-    """
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        return (None if node is None else loader.construct_document(node)), list(_repeated_keys(node))
-    finally:
-        loader.dispose()
-
-
-def _repeated_keys(node: yaml.Node | None, above: str = "") -> Iterable[tuple[str, int]]:
-    """Keys that a mapping of the file has twice, with their line; YAML itself would silently take the last."""
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen = set()
-    for key, value in node.value:
-        name = f"{above}{key.value}"
-        if key.value in seen:
-            yield name, key.start_mark.line + 1
-        seen.add(key.value)
-        yield from _repeated_keys(value, f"{name}.")

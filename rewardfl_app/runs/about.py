@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-from rewardfl_app.config.plain_file import open_to_append
+from rewardfl_app.runs import file_lock
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
@@ -44,7 +42,7 @@ def put(run: RunFolder, **values: Any) -> dict[str, Any]:
     Raises AboutError.
     """
     try:
-        with _lock(run):
+        with file_lock.held(run.path / ".about.lock"):  # one writer at a time
             info = read_json(run.run_info)
             if info is None:
                 raise AboutError(f"Run {run.id} has no readable {run.run_info.name}: it was deleted or damaged.")
@@ -87,11 +85,3 @@ def _checked_notes(notes: str) -> str:
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-@contextmanager
-def _lock(run: RunFolder) -> Iterator[None]:
-    """One writer of run.json at a time, over all processes of this machine."""
-    with open_to_append(run.path / ".about.lock") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -5,12 +5,11 @@ The file is there only while something waits, so that asking costs one look at t
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from rewardfl_app.config.plain_file import open_to_append
+from rewardfl_app.runs import file_lock
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 
@@ -38,19 +37,12 @@ def write(runs_dir: Path, runs: Sequence[RunFolder]) -> None:
         (Path(runs_dir) / NAME).unlink(missing_ok=True)
 
 
-@contextmanager
-def lock(runs_dir: Path, wait: bool = True) -> Iterator[bool]:
+def lock(runs_dir: Path, wait: bool = True) -> AbstractContextManager[bool]:
     """One process at a time starts runs of this folder or changes their order; gives whether the lock is held.
 
     Without `wait` it is not when another process has it. Raises OSError.
     """
-    with open_to_append(Path(runs_dir) / f"{NAME}.lock") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    return file_lock.held(Path(runs_dir) / f"{NAME}.lock", wait)
 
 
 def _is_name(text: str) -> bool:

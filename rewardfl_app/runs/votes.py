@@ -7,7 +7,6 @@ seed drawn at the beginning: a page that is opened again, or twice, shows the sa
 
 from __future__ import annotations
 
-import fcntl
 import math
 import random
 import secrets
@@ -18,8 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardfl_app.config.plain_file import open_to_append
-from rewardfl_app.runs import typed
+from rewardfl_app.runs import file_lock, typed
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonlines import Record, append, read_all
 
@@ -184,8 +182,7 @@ def _votes(records: Sequence[Record]) -> list[dict[str, Any]]:
 def _alone(run: RunFolder) -> Iterator[None]:
     """One writer at a time, also from another process. Raises VoteError when the run's folder cannot be written."""
     try:
-        with open_to_append(votes_file(run)) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock.held(votes_file(run)):
             yield
     except OSError as error:
         message = f"The vote cannot be kept in {votes_file(run)} ({error.strerror or error}): free space there."

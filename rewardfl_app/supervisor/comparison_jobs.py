@@ -7,19 +7,16 @@ when its videos are newer.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardfl_app.config.plain_file import open_to_append
-from rewardfl_app.runs import content, typed
+from rewardfl_app.runs import content, file_lock, typed
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.samples import BASELINE_STEP, list_samples, step_folder
@@ -165,7 +162,7 @@ def _videos_status(about: dict[str, Any], alive: bool) -> dict[str, Any]:
 def _start(folder: Path, kind: Kind, about: dict[str, Any], newest: float, command: Any) -> ComparisonJob:
     try:
         folder.parent.mkdir(exist_ok=True)
-        with _one_at_a_time(folder.parent):
+        with file_lock.held(folder.parent / ".lock"):
             now = look(folder)
             if now is not None and not now.is_finished:
                 return now
@@ -203,11 +200,3 @@ def _modified(path: Path) -> float:
         return max(found.stat().st_mtime for found in (path, *children))
     except OSError:
         return 0.0
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """One start at a time, also from another process."""
-    with open_to_append(folder / ".lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -10,7 +10,6 @@ done.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
@@ -20,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rewardfl_app.config.paths import located
-from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.config.schema import RewardConfig
-from rewardfl_app.runs import content, typed
+from rewardfl_app.runs import content, file_lock, typed
 from rewardfl_app.runs.folder import RunError
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor import process
@@ -154,8 +152,7 @@ def _command(request: Path) -> Sequence[str]:
 @contextlib.contextmanager
 def _one_at_a_time(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
-    with open_to_append(root / ".lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock.held(root / ".lock"):
         yield
 
 

@@ -6,7 +6,6 @@ they still do is told by their own processes, so nothing needs to be taken back 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import socket
@@ -16,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rewardfl_app.config.plain_file import open_to_append
+from rewardfl_app.runs import file_lock
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor.run_state import is_active
@@ -51,8 +50,7 @@ def claim(run: RunFolder, devices: Sequence[str], share: bool = False) -> Iterat
     Raises DevicesBusy where another run has one of them, OSError.
     """
     folder = state_folder()
-    with open_to_append(folder / _LOCK) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock.held(folder / _LOCK):
         others = {device: [other for other in _holders(folder, device) if other != run] for device in devices}
         taken = next(((device, runs[0]) for device, runs in others.items() if runs), None)
         if taken is not None and not share:

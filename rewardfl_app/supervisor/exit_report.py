@@ -126,9 +126,9 @@ def explain(
     if failure and failure.get("sentence"):
         cause, sentence = str(failure.get("cause") or UNKNOWN), str(failure["sentence"])
         next_step = str(failure["next_step"]) if failure.get("next_step") else None
-    elif not code and final_state == COMPLETED:
+    elif final_state == COMPLETED:  # its last word: everything is saved, whatever befell it on its way out
         cause, sentence = COMPLETED, f"Completed{f' all {total} steps' if total else ''}."
-    elif not code and final_state == STOPPED:
+    elif final_state == STOPPED:
         cause, sentence = STOPPED, f"Stopped as asked{where}."
     elif stop_asked and lost_rank is None and (code == 0 or ended_by_wrapper):
         unsaved = "" if stop_asked == "stop_now" else " It did not finish its step in time, so that step is not saved."

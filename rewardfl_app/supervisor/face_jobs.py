@@ -8,7 +8,6 @@ The newest are kept; what a job made for a sample of a run (its heat map) lies w
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
@@ -22,9 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.config.schema import RewardConfig
-from rewardfl_app.runs import typed
+from rewardfl_app.runs import file_lock, typed
 from rewardfl_app.runs.folder import RunError
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor import process
@@ -202,8 +200,7 @@ def _prepared(runs_dir: Path) -> Iterator[Path]:
     folder: Path | None = None
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with open_to_append(root / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock.held(root / ".lock"):
             _refuse_crowd(list_jobs(runs_dir))
             _prune(root)
             folder = root / _new_id()

@@ -7,16 +7,15 @@ embedded family like any other.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from rewardfl_app.config.plain_file import open_to_append
 from rewardfl_app.config.schema import Config
 from rewardfl_app.pocket import paths, pocket_data
+from rewardfl_app.runs import file_lock
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import write_json_atomic
 
@@ -59,8 +58,8 @@ def with_embedded_data(config: Config, runs_dir: Path) -> Config:
     """
     if not uses_embedded_data(config):
         return config
-    with open_to_append(runs_dir / f"{EMBEDDED_DATA_FOLDER}.lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs that start at once must not both render it
+    # Two runs that start at once must not both render it.
+    with file_lock.held(runs_dir / f"{EMBEDDED_DATA_FOLDER}.lock"):
         training, evaluation = pocket_data.ensure(runs_dir / EMBEDDED_DATA_FOLDER)
     filled = _updated(config, {"data": _updated(config.data, {"metadata_path": str(training)})})
     if config.evaluation.metadata_path is None:

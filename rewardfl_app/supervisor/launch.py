@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rewardfl_app.config.plain_file import open_to_append
-from rewardfl_app.runs import changes, control, pulse, reserve
+from rewardfl_app.runs import changes, control, file_lock, pulse, reserve
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.status import Status, read_status, write_status
@@ -85,8 +82,7 @@ def end_leftovers(run: RunFolder) -> None:
     record = read_json(run.process)
     if record is not None and record.get("role") == "wrapper":
         process.end_session(record, _END_LEFTOVERS_SECONDS)
-        if watcher := record.get("watcher"):
-            process.end_session(watcher, _END_LEFTOVERS_SECONDS)
+        process.end_session(process.watcher(record), _END_LEFTOVERS_SECONDS)
 
 
 def put_attempt_aside(run: RunFolder) -> None:
@@ -109,16 +105,9 @@ def remove_deleted(runs_dir: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # another process may be at it
 
 
-@contextmanager
-def lock(run: RunFolder, wait: bool = True) -> Iterator[bool]:
+def lock(run: RunFolder, wait: bool = True) -> AbstractContextManager[bool]:
     """One starter at a time for a run, over all processes of this machine; gives whether the lock is held.
 
     Without `wait` it is not when another process has it. Raises OSError.
     """
-    with open_to_append(run.path / ".start.lock") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    return file_lock.held(run.path / ".start.lock", wait)

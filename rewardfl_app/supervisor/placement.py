@@ -15,7 +15,9 @@ from typing import Any
 
 import yaml
 
+from rewardfl_app.config import plain_yaml
 from rewardfl_app.config.plain_file import read_plain
+from rewardfl_app.config.plain_yaml import LARGEST_BYTES
 from rewardfl_app.runs import changes
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.supervisor import hostfile
@@ -106,8 +108,8 @@ def _read(run: RunFolder, stamps: tuple[int | None, ...]) -> Placement:
     """`stamps`: when the files were changed, so that a later look reads them again."""
     del stamps
     try:
-        content = yaml.safe_load(read_plain(run.config).decode("utf-8"))
-    except (yaml.YAMLError, RecursionError, LookupError, AttributeError, TypeError) as error:  # PyYAML's, for odd tags
+        content, _ = plain_yaml.parse(read_plain(run.config, LARGEST_BYTES).decode("utf-8-sig"))
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{run.config} is not YAML") from error
     deepspeed = content.get("deepspeed") if isinstance(content, dict) else None
     if not isinstance(deepspeed, dict):

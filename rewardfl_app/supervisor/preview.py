@@ -7,7 +7,6 @@ run goes on, and `give_back` ends the worker before a trainer is started; what i
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import shutil
@@ -18,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.config import files, presets
-from rewardfl_app.config.plain_file import open_to_append
-from rewardfl_app.runs import previews
+from rewardfl_app.runs import file_lock, previews
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.previews import Preview, PreviewFolder, PreviewRequest
@@ -300,6 +298,5 @@ def _prune(folder: PreviewFolder) -> None:
 def _locked(folder: PreviewFolder) -> Iterator[None]:
     """One process at a time starts or ends the worker."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    with open_to_append(folder.lock) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock.held(folder.lock):
         yield

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.config.plain_file import open_to_append
+from rewardfl_app.runs import typed
 from rewardfl_app.runs.identity import boot_id, describe, is_running, on_this_machine, pid_of, start_time, stat_fields
 
 __all__ = [
@@ -31,9 +32,15 @@ __all__ = [
     "start_detached",
     "start_time",
     "terminate_group",
+    "watcher",
 ]
 
 _PROC = Path("/proc")
+
+
+def watcher(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of the process that took the place of a run's watch, in that run's record; {} when there is none."""
+    return typed.mapping(record.get("watcher"))
 
 
 def members(record: Mapping[str, Any]) -> list[int]:

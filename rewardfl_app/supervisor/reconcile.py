@@ -70,9 +70,9 @@ def _ended(run: RunFolder) -> tuple[str, int] | None:
 def _wake_watch(run: RunFolder) -> bool:
     """SIGCONT to what watches over the run where it is stopped, which nobody means to do; whether there is a watch."""
     record = read_json(run.process) or {}
-    named = [record if record.get("role") == "wrapper" else None, record.get("watcher")]
-    watches = [watch for watch in named if watch and process.is_running(watch)]
-    process.send([int(watch["pid"]) for watch in watches if identity.is_suspended(watch)], signal.SIGCONT)
+    named = [record if record.get("role") == "wrapper" else {}, process.watcher(record)]
+    watches = [watch for watch in named if process.is_running(watch)]
+    process.send([watch["pid"] for watch in watches if identity.is_suspended(watch)], signal.SIGCONT)
     return bool(watches)
 
 
@@ -100,5 +100,4 @@ def _needs_care(run: RunFolder) -> bool:
     record = read_json(run.process)
     if record is None or not process.on_this_machine(record):
         return False
-    watcher = record.get("watcher")
-    return not (process.is_running(record) or (watcher and process.is_running(watcher)))
+    return not (process.is_running(record) or process.is_running(process.watcher(record)))

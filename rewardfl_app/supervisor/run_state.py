@@ -9,6 +9,7 @@ from typing import Any
 from rewardfl_app.runs import control, pulse, queue_file
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.pulse import Rank
 from rewardfl_app.runs.status import FINAL_STATES, Status, read_status
 from rewardfl_app.supervisor import account, exit_report, process, rank_watch
 
@@ -54,14 +55,16 @@ def state(run: RunFolder) -> RunState:
         return RunState(_ended_word(gone), step, total, str(gone["sentence"]), None, gone)
     if status is None or status.state in ("queued", "starting"):
         return RunState("starting", step, total, "starting the trainer", None, None)
+    ranks = pulse.read(run)
+    if rank_watch.is_suspended(ranks):
+        message = "The trainer is stopped by a signal (SIGSTOP); Stop, or SIGCONT to its processes, wakes it."
+        return RunState("paused", step, total, message, None, None)
     if status.is_final:
         # exit.json follows when the process has ended; until then the run still holds its memory and its devices.
         return RunState("stopping", step, total, "ending the trainer", None, None)
-    if process.on_this_machine(record):
-        word, note = _checked_word(run, status)
-    else:
-        word, note = _word(run, status), f" (on {record.get('host')}; not checked from here)"
-    return RunState(word, step, total, status.message + note, status.seconds_left, None)
+    elsewhere = f" (on {record.get('host')}; not checked from here)"
+    note = _silence(ranks) if process.on_this_machine(record) else elsewhere
+    return RunState(_word(run, status), step, total, status.message + note, status.seconds_left, None)
 
 
 def is_active(run: RunFolder) -> bool:
@@ -76,8 +79,7 @@ def is_orphaned(record: dict[str, Any]) -> bool:
     """Whether a trainer runs on after its wrapper was killed alone, and nothing has taken its place."""
     if record.get("role") != "wrapper" or process.is_running(record):
         return False
-    watcher = record.get("watcher")
-    return not (watcher and process.is_running(watcher)) and bool(process.members(record))
+    return not process.is_running(process.watcher(record)) and bool(process.members(record))
 
 
 def _not_started(run: RunFolder, status: Status) -> RunState:
@@ -102,19 +104,13 @@ def _ended_word(account: dict[str, Any]) -> str:
 def _alive(record: dict[str, Any]) -> bool:
     """Whether the wrapper runs, or what took its place, or anything of its session (a trainer whose wrapper was killed
     alone)."""
-    watcher = record.get("watcher")
-    return process.is_running(record) or is_orphaned(record) or bool(watcher and process.is_running(watcher))
+    return process.is_running(record) or process.is_running(process.watcher(record)) or is_orphaned(record)
 
 
-def _checked_word(run: RunFolder, status: Status) -> tuple[str, str]:
-    """The state, and what is to be said of it, as the training processes on this machine bear it out."""
-    word, ranks = _word(run, status), pulse.read(run)
-    if rank_watch.is_suspended(ranks):
-        return "paused", " The trainer is stopped by a signal (SIGSTOP); Stop, or SIGCONT to its processes, wakes it."
+def _silence(ranks: list[Rank]) -> str:
+    """What is to be said of training processes that have given no sign of life for long."""
     silent = time.time() - min(rank.beat for rank in ranks) / 1e9 if ranks else 0.0
-    if silent > _SILENT_SECONDS:
-        return word, f" It has given no sign of life for {silent / 60:.0f} min."
-    return word, ""
+    return f" It has given no sign of life for {silent / 60:.0f} min." if silent > _SILENT_SECONDS else ""
 
 
 def _word(run: RunFolder, status: Status) -> str:

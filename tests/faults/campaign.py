@@ -153,6 +153,12 @@ class Case:
     def members(self) -> list[int]:
         return process.members(self.record)
 
+    def kill_all(self) -> None:
+        """Whatever was started for the run, as a power cut does."""
+        while pids := self.members():
+            send(pids, signal.SIGKILL)
+            time.sleep(0.002)
+
     @staticmethod
     def until(condition: Callable[[], object], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -238,9 +244,7 @@ def kill_everything(case: Case) -> None:
     case.start()
     case.some_time()
     with app_away(case):
-        while pids := case.members():
-            send(pids, signal.SIGKILL)
-            time.sleep(0.002)
+        case.kill_all()
     case.expect_end("lost", "completed", "failed")
     case.to_completion()
 
@@ -372,9 +376,7 @@ def reused_process_id(case: Case) -> None:
         case.start()
         case.some_time()
         with app_away(case):
-            while pids := case.members():
-                send(pids, signal.SIGKILL)
-                time.sleep(0.002)
+            case.kill_all()
             write_json_atomic(case.run.process, {**case.record, "pid": stranger.pid})
         case.expect("lost", "completed", "failed")
         case.to_completion()
