@@ -167,6 +167,7 @@ def _completed(runs_dir: Path, name: str, assignments: Sequence[str]) -> RunFold
 
 def _train(runs_dir: Path, name: str, variant: str, seed: int, assignments: Sequence[str], jobs: int) -> None:
     changes = [f"train.seed={seed}", *assignments, *VARIANTS[variant]]
+    changes += ["deepspeed.share_devices=true"] if jobs > 1 else []
     command = [sys.executable, "-m", "rewardfl_app", "train", "--preset", "pocket", "--runs-dir", str(runs_dir)]
     command += ["--name", name, *(word for change in changes for word in ("--set", change))]
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")

@@ -31,21 +31,21 @@ class Rank:
     beat: int
 
 
-def start(run: RunFolder, number: int, size: int) -> threading.Thread:
-    """Say who this process is and touch the file until the process ends. Raises OSError."""
+def start(run: RunFolder, number: int, size: int) -> threading.Event:
+    """Say who this process is and touch the file until the process ends, or what is returned is set. Raises OSError."""
     run.ranks.mkdir(exist_ok=True)
     path = run.ranks / f"rank_{number:04d}.json"
     write_json_atomic(path, identity.own(rank=number, size=size))
 
+    over = threading.Event()
+
     def beat() -> None:
-        waiting = threading.Event()
-        while not waiting.wait(BEAT_SECONDS):
+        while not over.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError):  # the folder is gone, or the disk is: nobody to be told
                 os.utime(path)
 
-    thread = threading.Thread(target=beat, name="pulse", daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=beat, name="pulse", daemon=True).start()
+    return over
 
 
 def read(run: RunFolder) -> list[Rank]:

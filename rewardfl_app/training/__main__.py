@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from rewardfl_app.runs import pulse
+from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.quiet_output import hide_secrets
 
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
@@ -25,12 +27,16 @@ def main(arguments: list[str] | None = None) -> int:
     run_dir = parser.parse_args(arguments).run_dir.absolute()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
-    from rewardfl_app.runs import pulse
-    from rewardfl_app.runs.folder import RunFolder
-
     run = RunFolder(run_dir)
-    pulse.start(run, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    over = pulse.start(run, int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    try:
+        return _train(run)
+    finally:
+        over.set()
 
+
+def _train(run: RunFolder) -> int:
+    """The exit code; what went wrong is written into the run folder."""
     from rewardfl_app.runs import checkpoints, settings
     from rewardfl_app.training import failure
     from rewardfl_app.training.engine import Ranks

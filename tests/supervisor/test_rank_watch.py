@@ -147,7 +147,8 @@ def test_a_rank_of_another_machine_is_known_by_its_pulse_alone(run: RunFolder, s
 
 def test_the_pulse_of_a_folder_that_is_gone_ends_nothing(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "x")
-    pulse.start(run, 0, 1)
+    over = pulse.start(run, 0, 1)
     assert [rank.number for rank in pulse.read(run)] == [0] and pulse.read(run)[0].record["pid"] == os.getpid()
     pulse.clear(run)
     assert pulse.read(run) == []
+    over.set()

@@ -123,8 +123,9 @@ def test_a_paused_trainer_is_told_and_woken_by_a_stop(start: Start) -> None:
     from rewardfl_app.runs import pulse
 
     run = going(start)
-    pulse.start(run, 0, 1)  # this process plays the trainer's part of it
+    over = pulse.start(run, 0, 1)  # this process plays the trainer's part of it
     [rank] = pulse.read(run)
+    over.set()
     trainer = next(pid for pid in process.members(record(run)) if pid != record(run)["pid"])
     write_json_atomic(run.ranks / "rank_0000.json", {**rank.record, **identity.describe(trainer, [])})
     os.kill(trainer, signal.SIGSTOP)
