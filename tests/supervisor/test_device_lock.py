@@ -93,6 +93,7 @@ def test_the_device_is_free_as_soon_as_the_run_is_gone_however_it_went(start: St
 
 def test_runs_that_share_are_all_remembered(start: Start) -> None:
     first, second = start("slow"), start("slow", share=True)
+    assert supervisor.settings(second).deepspeed.share_devices
     supervisor.stop(first)
     supervisor.wait(first, poll=0.02)
     with pytest.raises(supervisor.DevicesBusy, match=second.id):

@@ -33,7 +33,7 @@ BY_REFUSAL = {
 }
 # What needs a launcher, a hub or a second size of clips, with the test that shows what it does.
 ELSEWHERE = {
-    "deepspeed.devices": "supervisor/test_command.py",
+    "deepspeed.devices": "supervisor/test_device_lock.py",
     "deepspeed.share_devices": "supervisor/test_device_lock.py",
     "deepspeed.hostfile": "supervisor/test_hostfile.py",
     "deepspeed.num_processes": "supervisor/test_preflight.py",
