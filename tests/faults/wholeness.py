@@ -39,8 +39,9 @@ def check_complete(run: RunFolder, steps: int) -> None:
     assert made == list(range(1, steps + 1)), f"{run.path}: {made}"
     latest = checkpoints.latest(run)
     assert latest is not None and latest.step == steps and checkpoints.flaw(latest.path) is None
-    # Those of a rank that was ended while it said who it is go at the next start.
-    mine = (path for path in run.path.rglob(".*") if path.parent != run.ranks)
+    # Those of a rank that was ended while it said who it is go at the next start; run.json has other writers, who may
+    # be at it.
+    mine = (path for path in run.path.rglob(".*") if path.parent != run.ranks and not path.match(".run.json.*"))
     hidden = [path for path in mine if path.suffix in (".tmp", ".part")]
     assert not hidden, f"left behind: {hidden}"
     unfinished = [path.name for path in run.checkpoints.iterdir() if path.name.startswith(("writing", "replaced"))]
