@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "process.json"
 
     @property
+    def start_lock(self) -> Path:
+        """Held by whoever starts the run or takes the place of what watches over it."""
+        return self.path / ".start.lock"
+
+    @property
     def ranks(self) -> Path:
         """Folder of the training processes' own words that they live; see `runs.pulse`."""
         return self.path / "ranks"

@@ -47,10 +47,11 @@ def train_command(run: RunFolder, place: Placement, port: int | None = None) -> 
     return [*launcher, "--module", "rewardfl_app.training", str(run.path)]
 
 
-def wrapper_command(run: RunFolder, adopt: bool = False) -> list[str]:
+def wrapper_command(run: RunFolder, attempt: float | None = None, adopt: bool = False) -> list[str]:
     """Argument list of the wrapper process that runs the trainer, or with `adopt` watches the one that runs, and writes
-    exit.json."""
+    exit.json. `attempt`: when it was announced, Unix time; a wrapper that comes too late for it does nothing."""
     options = ["--adopt"] if adopt else []
+    options += [] if attempt is None else ["--attempt", repr(attempt)]
     return [sys.executable, "-m", "rewardfl_app.supervisor.wrapper", str(run.path), *options]
 
 

@@ -25,26 +25,26 @@ DELETED = ".deleted-"
 _END_LEFTOVERS_SECONDS = 5.0
 
 
-def announce(run: RunFolder) -> dict[str, Any]:
+def announce(run: RunFolder, waited: bool = False) -> dict[str, Any]:
     """Name this process in process.json until the wrapper runs; returns what tells this attempt from those before.
 
-    That is {started (Unix time), log_start (bytes of train.log then), last_request}. The command of this process is not
-    written down: a password may stand in it.
+    That is {started (Unix time), log_start (bytes of train.log then), last_request, waited (in the queue)}. The command
+    of this process is not written down: a password may stand in it.
     """
     log_start = run.log.stat().st_size if run.log.exists() else 0
-    attempt = {"started": time.time(), "log_start": log_start, "last_request": control.newest(run)}
+    attempt = {"started": time.time(), "log_start": log_start, "last_request": control.newest(run), "waited": waited}
     write_json_atomic(run.process, process.describe(os.getpid(), [], role="starter", **attempt))
     return attempt
 
 
-def spawn(run: RunFolder) -> None:
+def spawn(run: RunFolder, waited: bool = False) -> None:
     """Start the detached wrapper and record it; inside `lock` and with the devices claimed. The Playground's worker
-    gives the device back first.
+    gives the device back first. `waited`: the run comes from the queue.
 
     Raises OSError.
     """
     reserve.keep(run)
-    attempt = announce(run)
+    attempt = announce(run, waited)
     before = read_status(run)
     step, total = (before.step, before.total) if before else (0, 0)
     write_status(run, Status("starting", step=step, total=total))  # what an earlier attempt said holds no more
@@ -52,7 +52,7 @@ def spawn(run: RunFolder) -> None:
         preview.give_back(run.path.parent)
     except OSError:  # training is what matters: it says for itself when memory is short
         log.exception("the Playground's worker was not ended")
-    command = wrapper_command(run)
+    command = wrapper_command(run, attempt["started"])
     try:
         pid = process.start_detached(command, run.log, run.path, package_environment())
     except OSError:
@@ -110,4 +110,4 @@ def lock(run: RunFolder, wait: bool = True) -> AbstractContextManager[bool]:
 
     Without `wait` it is not when another process has it. Raises OSError.
     """
-    return file_lock.held(run.path / ".start.lock", wait)
+    return file_lock.held(run.start_lock, wait)

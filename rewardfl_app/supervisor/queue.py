@@ -10,14 +10,18 @@ import logging
 from pathlib import Path
 
 from rewardfl_app.runs import queue_file
+from rewardfl_app.runs.events import log_event, read_events
 from rewardfl_app.runs.folder import RunFolder
-from rewardfl_app.runs.jsonfile import write_json_atomic
+from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.registry import list_runs
+from rewardfl_app.runs.status import Status, read_status, write_status
 from rewardfl_app.supervisor import device_lock, exit_report, launch, placement
 from rewardfl_app.supervisor.run_state import is_active, state
 from rewardfl_app.supervisor.supervisor import SupervisorError
 
 log = logging.getLogger(__name__)
+
+_PUT_BACK_AT_MOST = 3
 
 
 def queued(runs_dir: Path) -> list[RunFolder]:
@@ -52,6 +56,25 @@ def remove(run: RunFolder) -> None:
         queue_file.write(runs_dir, order)
 
 
+def put_back(run: RunFolder) -> bool:
+    """Let a run wait again, first of all, of whose start nothing came: what started it was killed, or its wrapper,
+    before the trainer said its first word. Whether it does.
+
+    Inside the locks of the queue and of the run; a few times only, lest the start itself is what kills. Raises OSError.
+    """
+    status = read_status(run)
+    if status is None or not _came_to_nothing(run, status):
+        return False
+    if sum(event["kind"] == "put_back" for event in read_events(run)) >= _PUT_BACK_AT_MOST:
+        return False
+    runs_dir = run.path.parent
+    log_event(run, "put_back", "What started the run was killed before it began; it waits again, first in the queue.")
+    write_status(run, Status("queued", total=status.total))
+    queue_file.write(runs_dir, [run, *queued(runs_dir)])
+    run.process.unlink(missing_ok=True)  # last: cut off before it, this is done again
+    return True
+
+
 def active(runs_dir: Path) -> list[RunFolder]:
     """The runs of this folder that go on, on this machine, newest first."""
     return [run for run in list_runs(runs_dir) if is_active(run)]
@@ -72,6 +95,11 @@ def advance(runs_dir: Path, wait: bool = True) -> RunFolder | None:
     with queue_file.lock(runs_dir, wait) as held:
         if not held:
             return None
+        for run in list_runs(runs_dir):  # before those that stand behind it
+            status = read_status(run)
+            if status is not None and _came_to_nothing(run, status):
+                with launch.lock(run, wait=False) as alone:
+                    _ = alone and put_back(run)
         started, tried = [], set()
         while ready := [run for run in _ready(runs_dir) if run.id not in tried]:  # one that fails makes room
             tried.add(ready[0].id)
@@ -85,7 +113,7 @@ def _start(run: RunFolder) -> bool:
     """Start a waiting run; one that cannot be started fails and does not hold up the others."""
     try:
         with launch.lock(run), device_lock.claim(run, placement.of(run).devices):
-            launch.spawn(run)
+            launch.spawn(run, waited=True)
             return True
     except device_lock.DevicesBusy:  # somebody was quicker
         return False
@@ -96,6 +124,13 @@ def _start(run: RunFolder) -> bool:
         report = exit_report.ExitReport(1, None, exit_report.UNKNOWN, sentence, next_step)
         write_json_atomic(run.exit, report.as_dict())
         return False
+
+
+def _came_to_nothing(run: RunFolder, status: Status) -> bool:
+    """Whether the run was started from the queue and all its processes are gone before the trainer's first word."""
+    if status.state not in ("queued", "starting") or run.exit.exists() or run.failure.exists():
+        return False
+    return bool((read_json(run.process) or {}).get("waited")) and state(run).state == "lost"
 
 
 def _ready(runs_dir: Path) -> list[RunFolder]:

@@ -11,7 +11,7 @@ import signal
 import threading
 from pathlib import Path
 
-from rewardfl_app.runs import identity, unfinished
+from rewardfl_app.runs import identity, queue_file, unfinished
 from rewardfl_app.runs.events import log_event
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -81,18 +81,19 @@ def _put_right(run: RunFolder) -> None:
     saw is written down. Raises OSError."""
     if _wake_watch(run) or not _needs_care(run):
         return
-    with launch.lock(run, wait=False) as held:  # one who starts it now puts it right himself
+    # One who starts it now puts it right himself.
+    with queue_file.lock(run.path.parent, wait=False) as free, launch.lock(run, wait=False) as held:
         record = read_json(run.process)
-        if not held or record is None or run.exit.exists() or not _needs_care(run):
+        if not (free and held) or record is None or run.exit.exists() or not _needs_care(run):
             return
         if is_orphaned(record):
             launch.adopt(run)
             log_event(run, "adopted", "What watches over the run was killed; it is watched again.")
-        else:
+        elif not queue.put_back(run):
             report = account.give(run)
+            unfinished.remove(run)  # first: who finds exit.json finds the folder as it stays
             write_json_atomic(run.exit, report.as_dict())
             log_event(run, "ended", report.sentence)
-            unfinished.remove(run)
 
 
 def _needs_care(run: RunFolder) -> bool:

@@ -53,12 +53,12 @@ def state(run: RunFolder) -> RunState:
             return state(run)
         gone = account.give(run).as_dict()
         return RunState(_ended_word(gone), step, total, str(gone["sentence"]), None, gone)
-    if status is None or status.state in ("queued", "starting"):
-        return RunState("starting", step, total, "starting the trainer", None, None)
     ranks = pulse.read(run)
     if rank_watch.is_suspended(ranks):
         message = "The trainer is stopped by a signal (SIGSTOP); Stop, or SIGCONT to its processes, wakes it."
         return RunState("paused", step, total, message, None, None)
+    if status is None or status.state in ("queued", "starting"):
+        return RunState("starting", step, total, "starting the trainer", None, None)
     if status.is_final:
         # exit.json follows when the process has ended; until then the run still holds its memory and its devices.
         return RunState("stopping", step, total, "ending the trainer", None, None)

@@ -1,4 +1,4 @@
-"""The wrapper process of a run: `python -m rewardfl_app.supervisor.wrapper RUN_DIR [--adopt]`.
+"""The wrapper process of a run: `python -m rewardfl_app.supervisor.wrapper RUN_DIR [--adopt] [--attempt TIME]`.
 
 It starts the trainer, waits, writes exit.json and starts the next run of the queue. It is the only process that has to
 outlive the page, so everything that must happen later happens here: a stop_now request, a signal to the wrapper and the
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from rewardfl_app.config.secrets import redacted
-from rewardfl_app.runs import checkpoints, pulse, reserve, unfinished
+from rewardfl_app.runs import checkpoints, file_lock, pulse, reserve, unfinished
 from rewardfl_app.runs.events import log_event
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
@@ -42,7 +42,6 @@ def run(folder: RunFolder, stages: StopStages | None = None) -> ExitReport:
     """
     signals = Signals()
     signals.install()
-    _name_itself(folder)
     place = placement.of(folder)
     _clear_up(folder)
     kills_before = _out_of_memory_kills()
@@ -108,6 +107,21 @@ def adopt(folder: RunFolder, stages: StopStages | None = None) -> ExitReport:
     return report
 
 
+def take_place(folder: RunFolder, attempt: float | None) -> bool:
+    """Make sure process.json names this process, even if the one that started it died before writing it; whether the
+    attempt is still wanted. It is not when it was declared over, or begun anew, before this process came so far."""
+    with file_lock.held(folder.start_lock):
+        record = read_json(folder.process)
+        if attempt is not None and (folder.exit.exists() or record is None or record.get("started") != attempt):
+            return False
+        if record is not None and record.get("pid") == os.getpid():
+            return True
+        named = {"started": time.time(), **(record or {})}
+        own = process.describe(os.getpid(), sys.orig_argv, role="wrapper")
+        write_json_atomic(folder.process, {**named, **own})
+        return True
+
+
 def _clear_up(folder: RunFolder) -> None:
     """What the attempt before left half done; a newest checkpoint that is damaged is not resumed from."""
     for sentence in checkpoints.recover(folder):
@@ -130,15 +144,6 @@ def _kill_rest(group: int) -> None:
     process.send([pid for pid in process.members(process.describe(me, [])) if pid != me], signal.SIGKILL)
 
 
-def _name_itself(folder: RunFolder) -> None:
-    """Make sure process.json names this process, even if the one that started it died before writing it."""
-    record = read_json(folder.process)
-    if record is None or record.get("pid") != os.getpid():
-        named = {"started": time.time(), **(record or {})}
-        own = process.describe(os.getpid(), sys.orig_argv, role="wrapper")
-        write_json_atomic(folder.process, {**named, **own})
-
-
 def _out_of_memory_kills() -> int:
     """How many processes of this control group the kernel has killed for want of memory, 0 where it does not say."""
     for path in _CGROUP_COUNTERS:
@@ -159,10 +164,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--adopt", action="store_true", help="watch the trainer that runs there already")
+    parser.add_argument("--attempt", type=float, help="the attempt this belongs to: when it was announced, Unix time")
     options = parser.parse_args(arguments)
     folder = RunFolder(options.run_dir)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s wrapper %(levelname)s %(message)s")
     try:
+        if not options.adopt and not take_place(folder, options.attempt):
+            log.info("this attempt was given up before it began")
+            return 0
         report = adopt(folder) if options.adopt else _run_to_its_end(folder)
     finally:
         _start_next(folder.path.parent)

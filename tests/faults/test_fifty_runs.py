@@ -74,7 +74,8 @@ def test_fifty_runs_through_the_queue_with_the_app_killed_twice(config: Config, 
         for share in (0.3, 0.6):
             eventually(lambda share=share: ended() >= share * RUNS, 300)
             app.kill()
-            # Whatever runs now, and what comes after it, does not need the app; the watch of one run is lost, too.
+            # Whatever runs now, and what comes after it, does not need the app; the watch of one run is lost, too, at
+            # whatever moment: a run that had not begun waits again.
             going = queue.active(runs_dir)
             for run in going[:1]:
                 process.send([int((read_json(run.process) or {"pid": 0})["pid"])], signal.SIGKILL)

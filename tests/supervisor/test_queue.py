@@ -14,9 +14,11 @@ import pytest
 from fake_runs import eventually
 
 from rewardfl_app.runs import queue_file
+from rewardfl_app.runs.events import log_event, read_events
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
-from rewardfl_app.supervisor import command, launch, process, queue, supervisor
+from rewardfl_app.runs.status import Status, write_status
+from rewardfl_app.supervisor import command, launch, process, queue, reconcile, supervisor
 from rewardfl_app.supervisor.supervisor import NotRunning, SupervisorError
 
 Start = Callable[..., RunFolder]
@@ -124,14 +126,81 @@ def test_a_run_that_cannot_be_started_fails_and_the_next_has_its_turn(
     first, second = start("completes", queue=True), start("completes", queue=True)
     spawn = launch.spawn
 
-    def refusing(run: RunFolder) -> None:
+    def refusing(run: RunFolder, waited: bool) -> None:
         if run == first:
             raise OSError(28, "No space left on device")
-        spawn(run)
+        spawn(run, waited)
 
     monkeypatch.setattr(launch, "spawn", refusing)
     assert queue.advance(first.path.parent) == second
     assert supervisor.state(first).state == "failed" and "No space left" in supervisor.state(first).message
+
+
+def test_a_run_whose_start_was_cut_off_waits_again_before_the_others(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = start("completes", queue=True), start("completes", queue=True)
+    runs_dir = first.path.parent
+    spawn = launch.spawn
+
+    def cut_off(run: RunFolder, waited: bool) -> None:
+        """As if this process had been killed before the wrapper came."""
+        launch.announce(run, waited)
+        write_status(run, Status("starting", total=3))
+        record = {**(read_json(run.process) or {}), **process.describe(stranger.pid, [])}
+        stranger.kill()
+        stranger.wait()
+        write_json_atomic(run.process, record)
+
+    for number in range(3):
+        stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        monkeypatch.setattr(launch, "spawn", cut_off)
+        with queue_file.lock(runs_dir):
+            assert queue._start(first)
+        monkeypatch.setattr(launch, "spawn", spawn)
+        assert supervisor.state(first).state == "lost"
+        if number < 2:  # whoever puts the folder right, even when another run would be next
+            with queue_file.lock(runs_dir), launch.lock(first):
+                assert queue.put_back(first)
+            assert ids(queue.queued(runs_dir)) == ids([first, second])
+            assert supervisor.state(first).message.startswith("Next in the queue")
+    assert queue.advance(runs_dir) == first
+    for run in (first, second):
+        assert supervisor.wait(run, poll=0.02)["cause"] == "completed"
+    assert [event["kind"] for event in read_events(first)].count("put_back") == 3
+
+
+def test_a_start_that_is_cut_off_again_and_again_is_given_up(start: Start) -> None:
+    run = start("completes", queue=True)
+    runs_dir = run.path.parent
+    for _ in range(3):
+        log_event(run, "put_back", "as before")
+    gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    record = {**process.describe(gone.pid, []), "role": "starter", "waited": True, "started": 1.0}
+    gone.kill()
+    gone.wait()
+    write_json_atomic(run.process, record)
+    reconcile.reconcile(runs_dir)
+    assert (read_json(run.exit) or {})["cause"] == "lost" and queue.queued(runs_dir) == []
+
+
+@pytest.mark.parametrize("since", ["ended", "put back", "begun anew"])
+def test_a_wrapper_that_comes_too_late_does_nothing(start: Start, since: str) -> None:
+    run = start("completes", queue=True)
+    record = {**process.describe(os.getpid(), []), "role": "starter", "started": 7.25}
+    write_json_atomic(run.process, record)
+    if since == "ended":
+        write_json_atomic(run.exit, {"cause": "lost", "sentence": "It is gone.", "next_step": "Resume."})
+    elif since == "put back":
+        run.process.unlink()
+        queue_file.write(run.path.parent, [])
+    else:
+        write_json_atomic(run.process, {**record, "started": 8.5})
+    before = {path: path.read_bytes() for path in (run.process, run.exit, run.status) if path.exists()}
+    env = command.package_environment(os.environ) | fake_runs.trainer_environment("completes")
+    ended = subprocess.run(command.wrapper_command(run, 7.25), env=env, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 0 and b"given up" in ended.stderr
+    assert before == {path: path.read_bytes() for path in (run.process, run.exit, run.status) if path.exists()}
 
 
 def test_the_order_survives_what_stands_in_the_file(start: Start, tmp_path: Path) -> None:

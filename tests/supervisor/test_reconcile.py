@@ -131,6 +131,8 @@ def test_a_paused_trainer_is_told_and_woken_by_a_stop(start: Start) -> None:
     os.kill(trainer, signal.SIGSTOP)
     eventually(lambda: supervisor.state(run).state == "paused")
     assert "SIGSTOP" in supervisor.state(run).message
+    write_status(run, Status("starting", total=3))  # also before its first word
+    assert supervisor.state(run).state == "paused"
     supervisor.stop(run)
     assert supervisor.wait(run, poll=0.02)["cause"] == "stopped"
 

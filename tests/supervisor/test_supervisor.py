@@ -47,7 +47,7 @@ def test_a_run_completes_and_its_folder_tells_everything(start: Start) -> None:
     assert {Path(file["path"]).name for file in info["weights"]} >= {"high.safetensors", "vae.safetensors", "det.onnx"}
     record = wrapper_of(run)
     assert record["role"] == "wrapper" and record["host"] and record["boot_id"] and record["start_time"]
-    assert record["command"] == command.wrapper_command(run)
+    assert record["command"] == command.wrapper_command(run, record["started"])
     eventually(lambda: not process.is_running(record))
 
 

@@ -21,8 +21,9 @@ from rewardfl_app.supervisor import command, process
 
 IMPATIENT = (
     "import sys; from pathlib import Path; from rewardfl_app.runs.folder import RunFolder; "
-    "from rewardfl_app.supervisor import wrapper; "
-    "wrapper.run(RunFolder(Path(sys.argv[1])), wrapper.StopStages(float(sys.argv[2]), after_terminate=0.3, poll=0.02))"
+    "from rewardfl_app.supervisor import wrapper; run = RunFolder(Path(sys.argv[1])); "
+    "assert wrapper.take_place(run, None); "
+    "wrapper.run(run, wrapper.StopStages(float(sys.argv[2]), after_terminate=0.3, poll=0.02))"
 )
 
 
