@@ -11,17 +11,18 @@ from rewardfl_app.config.section import field as _field
 class ModelConfig(Section):
     """Which model is trained, where its weights are and how it is held in memory."""
 
-    model_name: Literal["pocket", "wan2_2"] = _field(
+    model_name: Literal["pocket", "wan2_2", "wan2_2_5b"] = _field(
         "wan2_2",
-        "Model family. `wan2_2` is Wan2.2-I2V-A14B from your own files; `pocket` is the small family of the same "
-        "classes that ships with the package and trains on a laptop.",
+        "Model family. `wan2_2` is Wan2.2-I2V-A14B (two networks of 14 billion parameters) and `wan2_2_5b` is "
+        "Wan2.2-TI2V-5B (one of 5 billion, which a card of 24 GB can train), both from your own files; `pocket` is the "
+        "small family of the same classes that ships with the package and trains on a laptop.",
         level="basic",
     )
     model_paths: str | None = _field(
         None,
-        "JSON file with a list of four entries in this order: high-noise model, low-noise model, text encoder, VAE. "
-        "Each entry is a file, a list of shard files, or a diffusers folder; relative entries are relative to the "
-        "JSON file. Leave empty for `pocket`.",
+        "JSON file with the entries high_noise_model, low_noise_model, text_encoder and vae, by name or as a list in "
+        "this order (of `wan2_2_5b`: dit, text_encoder, vae). Each entry is a file, a list of shard files, or a "
+        "folder; relative entries are relative to the JSON file. Leave empty for `pocket`.",
         level="basic",
         path="file",
     )
@@ -105,10 +106,14 @@ class DataConfig(Section):
         ge=256,
     )
     height: int | None = _field(
-        None, "Video height in pixels, a multiple of 16. Empty: from the clip, within max_pixels.", ge=16
+        None,
+        "Video height in pixels, a multiple of 16 (of `wan2_2_5b`: 32). Empty: from the clip, within max_pixels.",
+        ge=16,
     )
     width: int | None = _field(
-        None, "Video width in pixels, a multiple of 16. Empty: from the clip, within max_pixels.", ge=16
+        None,
+        "Video width in pixels, a multiple of 16 (of `wan2_2_5b`: 32). Empty: from the clip, within max_pixels.",
+        ge=16,
     )
     fps: int = _field(
         16,

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rewardfl_app.config import family
+from rewardfl_app.config.family import Family
 from rewardfl_app.config.plain_file import read_plain
 from rewardfl_app.config.problems import Problem
 from rewardfl_app.config.schema import Config
 
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".gguf"})
-WEIGHT_ENTRIES = ("high-noise model", "low-noise model", "text encoder", "VAE")
 _LARGEST_LIST = 2**20  # bytes of a list of weight files
 
 
@@ -56,10 +57,12 @@ def hub_entries(config: Config) -> Iterator[Problem]:
                 "model.model_id_with_origin_paths",
                 f"{entry!r} is not of the form owner/model:file pattern; write it so.",
             )
-    if len(entries) != len(WEIGHT_ENTRIES):
+    kind = family.of(config.model)
+    if len(entries) != len(kind.networks):
         yield Problem(
             "model.model_id_with_origin_paths",
-            f"It has {len(entries)} entries, but four are needed, in this order: {', '.join(WEIGHT_ENTRIES)}.",
+            f"It has {len(entries)} entries, but {len(kind.networks)} are needed, in this order: "
+            f"{family.listed(kind)}.",
         )
 
 
@@ -80,25 +83,41 @@ def _folder(field: str, path: str | None) -> Iterator[Problem]:
         yield Problem(field, f"{path} {what}: correct the path.")
 
 
-def _weights(path: str | None) -> Iterator[Problem]:
+def named_entries(listed: object, kind: Family) -> list[object] | str:
+    """The entries of a list of weight files in the family's order, or what is wrong with it as the end of a sentence.
+
+    It is a list in that order, or a mapping by name.
+    """
+    names = kind.networks
+    if isinstance(listed, list):
+        return listed if len(listed) == len(names) else f"holds a list of {len(listed)}"
+    if not isinstance(listed, dict):
+        return f"holds a {type(listed).__name__}"
+    if any(name not in names for name in listed):
+        return "has another name"  # which is not told: see _entry
+    missing = [name for name in names if name not in listed]
+    return f"has no {missing[0]}" if missing else [listed[name] for name in names]
+
+
+def _weights(path: str | None, kind: Family) -> Iterator[Problem]:
     field = "model.model_paths"
     if not path:
         return
     if not os.path.isfile(located(path)):
         yield from _file(field, path)
         return
-    needed = f"a list of four entries is needed: {', '.join(WEIGHT_ENTRIES)}"
+    needed = f"{kind.title} needs {len(kind.networks)} entries, by name or in this order: {', '.join(kind.networks)}"
     try:
         listed = json.loads(read_plain(located(path), _LARGEST_LIST).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         yield Problem(field, f"{path} cannot be read as JSON ({error}): {needed}.")
         return
-    if not isinstance(listed, list) or len(listed) != len(WEIGHT_ENTRIES):
-        found = f"a list of {len(listed)}" if isinstance(listed, list) else f"a {type(listed).__name__}"
-        yield Problem(field, f"{path} holds {found}, but {needed}.")
+    entries = named_entries(listed, kind)
+    if isinstance(entries, str):
+        yield Problem(field, f"{path} {entries}, but {needed}.")
         return
-    for name, entry in zip(WEIGHT_ENTRIES, listed, strict=True):
-        yield from _entry(located(path), name, entry)
+    for name, entry in zip(kind.networks, entries, strict=True):
+        yield from _entry(located(path), family.WORDS[name], entry)
 
 
 def _entry(listing: Path, name: str, entry: object) -> Iterator[Problem]:
@@ -144,7 +163,10 @@ def _judge(path: str | None) -> Iterator[Problem]:
 FILE_RULES: list[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]]] = [
     (("data.metadata_path",), lambda config: _file("data.metadata_path", config.data.metadata_path)),
     (("evaluation.metadata_path",), lambda config: _file("evaluation.metadata_path", config.evaluation.metadata_path)),
-    (("model.model_paths",), lambda config: _weights(config.model.model_paths)),
+    (
+        ("model.model_paths", "model.model_name"),
+        lambda config: _weights(config.model.model_paths, family.of(config.model)),
+    ),
     (("model.tokenizer_path",), lambda config: _folder("model.tokenizer_path", config.model.tokenizer_path)),
     (("reward.reward_model_path",), lambda config: _face_pack(config.reward.reward_model_path)),
     (("reward.judge_model_path",), lambda config: _judge(config.reward.judge_model_path)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from rewardfl_app.config import learning_rates, paths, schedule, spreading
+from rewardfl_app.config import family, learning_rates, paths, schedule, spreading
 from rewardfl_app.config.problems import Problem, suggestion
 from rewardfl_app.config.schema import EXPERT_OF_TRAINABLE, FACE_SIMILARITY, Config, Expert
 from rewardfl_app.config.secrets import holds_token
@@ -34,6 +34,19 @@ def trainable(config: Config) -> Iterator[Problem]:
             yield Problem(field, f"{name} cannot be trained, because {reason}: name dit, dit2 or both.")
         elif name not in EXPERT_OF_TRAINABLE:
             yield Problem(field, f"There is no network {name}{suggestion(name, list(EXPERT_OF_TRAINABLE))}")
+
+
+def one_network(config: Config) -> Iterator[Problem]:
+    """A family with one transformer runs it at every noise level."""
+    kind = family.of(config.model)
+    if kind.is_mixture:
+        return
+    if "dit2" in config.model.trainable_models:
+        message = f"{kind.title} has one network, which is called dit: set dit here and in lora_base_model."
+        yield Problem("model.trainable_models", message)
+    if config.model.min_timestep_boundary > 0:
+        message = f"{kind.title} has one network, which runs every step: set this to 0."
+        yield Problem("model.min_timestep_boundary", message)
 
 
 def lora_base(config: Config) -> Iterator[Problem]:
@@ -112,12 +125,17 @@ def frames(config: Config) -> Iterator[Problem]:
 
 
 def size(config: Config) -> Iterator[Problem]:
-    """Height and width are multiples of 16, and given together."""
+    """Height and width are whole tokens of the transformer, and given together."""
     height, width = config.data.height, config.data.width
+    step = family.of(config.model).size_multiple
     for name, length in (("height", height), ("width", width)):
-        if length is not None and length % 16:
-            near = f"{length - length % 16} or {length - length % 16 + 16}"
-            yield Problem(f"data.{name}", f"{name} must be a multiple of 16, but it is {length}: use {near}.")
+        if length is not None and length % step:
+            below = length - length % step
+            near = f"{below} or {below + step}" if below else f"{step}"
+            yield Problem(f"data.{name}", f"{name} must be a multiple of {step}, but it is {length}: use {near}.")
+    if config.data.max_pixels < step * step:
+        message = f"No video of this model has fewer than {step * step} pixels a frame: raise it."
+        yield Problem("data.max_pixels", message)
     if (height is None) != (width is None):
         empty = "height" if height is None else "width"
         message = "height and width go together: give both, or leave both empty to follow the clip."
@@ -303,11 +321,12 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     ),
     (("model.model_id_with_origin_paths",), paths.hub_entries),
     (("model.trainable_models",), trainable),
+    (("model.model_name", "model.trainable_models", "model.min_timestep_boundary"), one_network),
     (("model.extra_inputs",), extra_inputs),
     (("model.min_timestep_boundary", "model.max_timestep_boundary"), boundaries),
     (("model.use_gradient_checkpointing", "model.use_gradient_checkpointing_offload"), checkpointing),
     (("data.num_frames",), frames),
-    (("data.height", "data.width"), size),
+    (("data.height", "data.width", "data.max_pixels", "model.model_name"), size),
     (_STEPS, step_order),
     ((*_STEPS, "sampling.shift", "model.min_timestep_boundary", "model.trainable_models"), step_window),
     (("reward.roll_compatible", "reward.pool", "reward.hinge", "reward.missing_face_penalty"), roll),

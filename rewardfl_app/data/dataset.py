@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rewardfl_app.config import family
 from rewardfl_app.data import image, video
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.data.manifest import Row
@@ -56,8 +57,10 @@ class ClipDataset(Dataset[Clip]):
         height: int | None = None,
         width: int | None = None,
         use_end_image: bool = False,
+        size_multiple: int = 16,
     ) -> None:
         self.rows = list(rows)
+        self._size_multiple = size_multiple
         self._num_frames = num_frames
         self._max_pixels = max_pixels
         self._size = (height, width) if height is not None and width is not None else None
@@ -69,7 +72,8 @@ class ClipDataset(Dataset[Clip]):
         """The rows at the size and with the inputs of a configuration."""
         data = config.data
         end_image = "end_image" in config.model.extra_inputs
-        return cls(rows, data.num_frames, data.max_pixels, data.height, data.width, end_image)
+        multiple = family.of(config.model).size_multiple
+        return cls(rows, data.num_frames, data.max_pixels, data.height, data.width, end_image, multiple)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -130,7 +134,8 @@ class ClipDataset(Dataset[Clip]):
             return self._size
         if row.video not in self._fitted:
             info = video.probe(row.video)
-            self._fitted[row.video] = video.fit_size(info.height, info.width, self._max_pixels)
+            fitted = video.fit_size(info.height, info.width, self._max_pixels, self._size_multiple)
+            self._fitted[row.video] = fitted
         return self._fitted[row.video]
 
 

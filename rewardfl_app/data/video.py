@@ -24,7 +24,7 @@ from rewardfl_app.data.writer import VideoWriter
 
 __all__ = ["DamagedVideo", "VideoError", "VideoInfo", "fit_size", "probe", "read", "resize", "stream", "write"]
 
-SIZE_MULTIPLE = 16  # the VAE halves three times and the transformer takes 2x2 patches
+
 _CUT_OFF = "the file is cut off; copy or download it again"
 
 
@@ -60,16 +60,20 @@ def probe(path: Path) -> VideoInfo:
     return VideoInfo(height, width, fps, num_frames, varies)
 
 
-def fit_size(height: int, width: int, max_pixels: int) -> tuple[int, int]:
+def fit_size(height: int, width: int, max_pixels: int, multiple: int = 16) -> tuple[int, int]:
     """The (height, width) a clip of this size is brought to.
 
-    Both are multiples of 16 and together at most max_pixels (>= 256). Nothing is enlarged, but sides under 16 become
-    16.
+    Both are multiples of `multiple` and together at most max_pixels (>= multiple^2). Nothing is enlarged, but sides
+    under one multiple become one.
     """
+
+    def down(length: float) -> int:
+        return max(multiple, int(length + 1e-6) // multiple * multiple)
+
     scale = min(1.0, math.sqrt(max_pixels / (height * width)))
-    fitted_height, fitted_width = _down(height * scale), _down(width * scale)
-    # A very long and thin clip: the short side was raised to 16, the long one pays for it.
-    return min(fitted_height, _down(max_pixels / fitted_width)), min(fitted_width, _down(max_pixels / fitted_height))
+    fitted_height, fitted_width = down(height * scale), down(width * scale)
+    # A very long and thin clip: the short side was raised to a multiple, the long one pays for it.
+    return min(fitted_height, down(max_pixels / fitted_width)), min(fitted_width, down(max_pixels / fitted_height))
 
 
 def read(
@@ -191,8 +195,3 @@ def _upright(frame: VideoFrame) -> Pixels:
     """
     pixels: Pixels = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)) if frame.rotation else pixels
-
-
-def _down(length: float) -> int:
-    """The largest multiple of 16 that is not above the length, at least 16."""
-    return max(SIZE_MULTIPLE, int(length + 1e-6) // SIZE_MULTIPLE * SIZE_MULTIPLE)

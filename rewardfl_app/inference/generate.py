@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rewardfl_app.config import family
 from rewardfl_app.data import image, video
 from rewardfl_app.data.dataset import to_pixels, to_tensor
 from rewardfl_app.models import conditioning
@@ -27,7 +28,8 @@ def generate(session: Session, image_path: Path, prompt: str, seed: int, out: Pa
     if data.height is not None and data.width is not None:
         height, width = data.height, data.width
     else:
-        height, width = video.fit_size(pixels.shape[0], pixels.shape[1], data.max_pixels)
+        multiple = family.of(session.config.model).size_multiple
+        height, width = video.fit_size(pixels.shape[0], pixels.shape[1], data.max_pixels, multiple)
     first = to_tensor(image.cover(pixels, height, width)[None])[:, 0]
     model = session.model
     condition = conditioning.encode_condition(model.vae, first[None].to(model.device), data.num_frames)[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from rewardfl_app.config import family
 from rewardfl_app.data import image, video
 from rewardfl_app.data.dataset import to_pixels, to_tensor
 from rewardfl_app.inference.pairs import Pair
@@ -205,7 +206,7 @@ def _size(config: Config, height: int, width: int) -> tuple[int, int]:
     data = config.data
     if data.height is not None and data.width is not None:
         return data.height, data.width
-    return video.fit_size(height, width, data.max_pixels)
+    return video.fit_size(height, width, data.max_pixels, family.of(config.model).size_multiple)
 
 
 def _steps(checkpoint: Checkpoint) -> str:

@@ -14,14 +14,13 @@ import ftfy
 import torch
 from torch import Tensor
 
+from rewardfl_app.config.family import TEMPORAL_FACTOR
 from rewardfl_app.models import vae_sequence
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
     from rewardfl_app.models.wan import WanModel
-
-TEMPORAL_FACTOR = 4  # frames per latent frame
 
 
 def clean_prompt(prompt: str) -> str:
@@ -51,17 +50,25 @@ def encode_prompts(model: WanModel, prompts: Sequence[str]) -> Tensor:
 def encode_condition(
     vae: AutoencoderKLWan, first_frame: Tensor, num_frames: int, last_frame: Tensor | None = None
 ) -> Tensor:
-    """Mask (4 channels, 1 where a frame is given) and condition latents (16): [B, 20, T', h, w], float32.
+    """Mask (4 channels, 1 where a frame is given) and condition latents (C of the VAE): [B, 4 + C, T', h, w], float32.
+
+    Where the given frame itself takes the place of its latents (the VAE of Wan2.2-5B), it is encoded by itself, and the
+    other condition latents are zero.
 
     Args:
         first_frame: [B, 3, H, W] in [-1, 1]. last_frame: the same, or None.
         num_frames: frames of the video to be generated, 4k+1.
     """
-    video = first_frame.new_zeros(first_frame.shape[0], 3, num_frames, *first_frame.shape[2:])
-    video[:, :, 0] = first_frame
-    if last_frame is not None:
-        video[:, :, -1] = last_frame
-    latents = vae_sequence.encode(vae, video)
+    if vae.config["is_residual"]:
+        first = vae_sequence.encode(vae, first_frame[:, :, None])
+        after = (num_frames - 1) // TEMPORAL_FACTOR
+        latents = torch.cat([first, first.new_zeros(*first.shape[:2], after, *first.shape[3:])], dim=2)
+    else:
+        video = first_frame.new_zeros(first_frame.shape[0], 3, num_frames, *first_frame.shape[2:])
+        video[:, :, 0] = first_frame
+        if last_frame is not None:
+            video[:, :, -1] = last_frame
+        latents = vae_sequence.encode(vae, video)
     mask = latents.new_zeros(latents.shape[0], TEMPORAL_FACTOR, *latents.shape[2:])
     mask[:, :, 0] = 1
     if last_frame is not None:
@@ -71,10 +78,11 @@ def encode_condition(
 
 @torch.no_grad()
 def encode_video(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
-    """Normalised latents [B, 16, T', h, w], float32, of real clips [B, 3, T, H, W] in [-1, 1]."""
+    """Normalised latents [B, C, T', h, w], float32, of real clips [B, 3, T, H, W] in [-1, 1]."""
     return vae_sequence.encode(vae, video)
 
 
-def latent_shape(num_frames: int, height: int, width: int, channels: int = 16) -> tuple[int, int, int, int]:
-    """[channels, T', h, w] of a video with num_frames = 4k+1 frames of height x width pixels (multiples of 8)."""
-    return channels, (num_frames - 1) // TEMPORAL_FACTOR + 1, height // 8, width // 8
+def latent_shape(condition: Tensor) -> tuple[int, int, int, int]:
+    """[C, T', h, w] of the latents that are sampled under a condition [4 + C, T', h, w]."""
+    channels, frames, height, width = condition.shape
+    return channels - TEMPORAL_FACTOR, frames, height, width

@@ -1,12 +1,12 @@
-"""Original Wan weights (as released by Wan-AI and lightx2v) under diffusers' names, and the configurations read from
-them."""
+"""Original Wan transformers and text encoders (as released by Wan-AI and lightx2v) under diffusers' names, and the
+configurations read from them."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers, convert_wan_vae_to_diffusers
+from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 from torch import Tensor
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
@@ -59,16 +59,6 @@ def transformer_config(config: dict[str, Any], state: dict[str, Tensor]) -> dict
         "cross_attn_norm": "blocks.0.norm2.weight" in state,
         "eps": config.get("eps", 1e-6),
     }
-
-
-def vae_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A Wan2.1 VAE's tensors under diffusers' names; already converted ones pass through."""
-    return convert_wan_vae_to_diffusers(state) if "decoder.middle.0.residual.0.gamma" in state else state
-
-
-def vae_config(state: dict[str, Tensor]) -> dict[str, Any]:
-    """Arguments of AutoencoderKLWan for an original file: the Wan2.1 VAE with the width found in the tensors."""
-    return {"base_dim": state["encoder.conv_in.weight"].shape[0], "z_dim": state["post_quant_conv.weight"].shape[0]}
 
 
 def text_encoder_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

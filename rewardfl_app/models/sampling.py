@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rewardfl_app.config import schedule
+from rewardfl_app.config.family import TEMPORAL_FACTOR
 from rewardfl_app.models.precision import compute_dtype
 
 if TYPE_CHECKING:
@@ -84,26 +85,45 @@ def rollout(velocity: Velocity, noise: Tensor, grid: Grid, *, start: int = 0, st
 def predict_velocity(
     expert: WanTransformer3DModel, x: Tensor, sigma: float | Tensor, text: Tensor, condition: Tensor
 ) -> Tensor:
-    """The transformer's velocity (noise - clean), float32 [B, 16, T, h, w].
+    """The transformer's velocity (noise - clean), float32 [B, C, T, h, w].
 
     Args:
-        x: noisy latents [B, 16, T, h, w], float32.
-        sigma: noise level in [0, 1], one number or one per sample [B]; the network sees 1000 sigma.
-        text: [B, L, D]. condition: mask and condition latents [B, 20, T, h, w].
+        x: noisy latents [B, C, T, h, w], float32.
+        sigma: noise level in (0, 1], one number or one per sample [B]; the network sees 1000 sigma.
+        text: [B, L, D]. condition: mask and condition latents [B, 4 + C, T, h, w].
     """
     dtype = compute_dtype(expert)
     sigmas = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
+    if expert.config["in_channels"] == expert.config["out_channels"]:
+        return _velocity_around_given(expert, x, sigmas, text, condition)
     hidden = torch.cat([x, condition.to(x.dtype)], dim=1).to(dtype)
     return expert(
         hidden_states=hidden, timestep=1000.0 * sigmas, encoder_hidden_states=text.to(dtype), return_dict=False
     )[0].float()
 
 
+def _velocity_around_given(
+    expert: WanTransformer3DModel, x: Tensor, sigmas: Tensor, text: Tensor, condition: Tensor
+) -> Tensor:
+    """The velocity where the network sees the given frames themselves, as tokens without noise (Wan2.2-TI2V-5B).
+
+    Theirs is the one that leads to them, v = (x - given) / sigma, so every sampler and every loss treats them as it
+    should without knowing of them: the last step ends in them, and no gradient comes back.
+    """
+    dtype, (_, rows, columns) = compute_dtype(expert), expert.config["patch_size"]
+    given = condition[:, :1].to(x.dtype)  # 1 where a frame is given: all four frames of a latent frame are, or none
+    frames = condition[:, TEMPORAL_FACTOR:].to(x.dtype)
+    hidden = torch.where(given > 0, frames, x).to(dtype)
+    times = 1000.0 * sigmas[:, None] * (1 - given[:, 0, :, ::rows, ::columns]).flatten(1).float()
+    v = expert(hidden_states=hidden, timestep=times, encoder_hidden_states=text.to(dtype), return_dict=False)[0].float()
+    return torch.where(given > 0, (x - frames) / sigmas.view(-1, 1, 1, 1, 1), v)
+
+
 def velocities(
     experts: Mapping[Expert, WanTransformer3DModel], grid: Grid, text: Tensor, condition: Tensor
 ) -> Velocity:
     """The velocity function of one batch: the expert of each step, with the batch's text [B, L, D] and condition [B,
-    20, T, h, w]."""
+    4 + C, T, h, w]."""
 
     def velocity(step: int, x: Tensor) -> Tensor:
         return predict_velocity(experts[grid.experts[step]], x, grid.sigmas[step], text, condition)

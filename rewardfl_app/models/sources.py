@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardfl_app.config import family, paths
 from rewardfl_app.config.plain_file import read_plain
 
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import ModelConfig
 
-NETWORKS = ("high_noise_model", "low_noise_model", "text_encoder", "vae")
 _LARGEST_LIST = 2**26  # bytes of an index or a list of files
 DEFAULT_TOKENIZER = "google/umt5-xxl"
 
@@ -38,27 +38,40 @@ class Source:
 
 @dataclass(frozen=True)
 class ModelSources:
-    """Where everything a WanImageToVideoPipeline consists of is found; the tokenizer is a folder or a hub name."""
+    """Where everything a WanImageToVideoPipeline consists of is found; the tokenizer is a folder or a hub name.
+
+    `low_noise` is None where one transformer, `high_noise`, covers all noise levels.
+    """
 
     high_noise: Source
-    low_noise: Source
+    low_noise: Source | None
     text_encoder: Source
     vae: Source
     tokenizer: str
 
+    @property
+    def networks(self) -> list[Source]:
+        """Those that have weight files."""
+        return [each for each in (self.high_noise, self.low_noise, self.text_encoder, self.vae) if each is not None]
+
 
 def resolve(model: ModelConfig) -> ModelSources:
     """The sources named by a configuration. Raises WeightsError naming the file or entry that is not there."""
+    names = family.of(model).networks
     if model.model_paths:
-        entries = _from_json(Path(model.model_paths))
+        entries = _from_json(Path(model.model_paths), model)
     elif model.model_id_with_origin_paths:
-        entries = _from_hub_cache(model.model_id_with_origin_paths)
+        entries = _from_hub_cache(model.model_id_with_origin_paths, names)
     else:
-        raise WeightsError(
-            "model.model_paths is empty: name a JSON list of the high-noise, low-noise, text encoder and VAE weights"
-        )
-    high, low, text, vae = (source(network, paths) for network, paths in zip(NETWORKS, entries, strict=True))
-    return ModelSources(high, low, text, vae, model.tokenizer_path or DEFAULT_TOKENIZER)
+        raise WeightsError(f"model.model_paths is empty: name a JSON file with the entries {', '.join(names)}")
+    found = {network: source(network, files) for network, files in zip(names, entries, strict=True)}
+    return ModelSources(
+        high_noise=found["high_noise_model"] if "high_noise_model" in found else found["dit"],
+        low_noise=found.get("low_noise_model"),
+        text_encoder=found["text_encoder"],
+        vae=found["vae"],
+        tokenizer=model.tokenizer_path or DEFAULT_TOKENIZER,
+    )
 
 
 def source(network: str, paths: list[Path]) -> Source:
@@ -104,35 +117,39 @@ def _shards(index: Path) -> list[str]:
     return sorted(names)
 
 
-def _from_json(path: Path) -> list[list[Path]]:
+def _from_json(path: Path, model: ModelConfig) -> list[list[Path]]:
+    kind = family.of(model)
     try:
         listed = json.loads(read_plain(path, _LARGEST_LIST).decode("utf-8"))
     except OSError as error:
         raise WeightsError(f"model.model_paths: {path} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"model.model_paths: {path} is not JSON ({error})") from error
-    if not isinstance(listed, list) or len(listed) != len(NETWORKS):
+    found = paths.named_entries(listed, kind)
+    if isinstance(found, str):
         raise WeightsError(
-            f"model.model_paths: {path} must be a list of {len(NETWORKS)} entries: {', '.join(NETWORKS)}"
+            f"model.model_paths: {path} {found}; {kind.title} needs the entries {', '.join(kind.networks)}, by name or "
+            "as a list in this order"
         )
     entries = []
-    for network, entry in zip(NETWORKS, listed, strict=True):
-        names = entry if isinstance(entry, list) else [entry]
-        if not all(isinstance(name, str) for name in names):
+    for network, entry in zip(kind.networks, found, strict=True):
+        listing = entry if isinstance(entry, list) else [entry]
+        names = [name for name in listing if isinstance(name, str)]
+        if len(names) != len(listing):
             raise WeightsError(f"model.model_paths: the entry {network} of {path} must be a path or a list of paths")
         entries.append([path.parent / name for name in names])
     return entries
 
 
-def _from_hub_cache(text: str) -> list[list[Path]]:
+def _from_hub_cache(text: str, networks: tuple[str, ...]) -> list[list[Path]]:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if len(names) != len(NETWORKS):
+    if len(names) != len(networks):
         raise WeightsError(
-            f"model.model_id_with_origin_paths: {len(names)} entries, but {len(NETWORKS)} are needed: "
-            + ", ".join(NETWORKS)
+            f"model.model_id_with_origin_paths: {len(names)} entries, but {len(networks)} are needed: "
+            + ", ".join(networks)
         )
     entries = []
     for name in names:

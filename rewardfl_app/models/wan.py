@@ -8,15 +8,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT5EncoderModel
 
+from rewardfl_app.config import family
 from rewardfl_app.config.schema import Expert
-from rewardfl_app.models import original_format, weights
+from rewardfl_app.models import original_format, original_vae, weights
 from rewardfl_app.models.activation_offload import OffloadedCheckpoint
 from rewardfl_app.models.sources import ModelSources, Source, WeightsError, resolve
 from rewardfl_app.runs import content
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import ModelConfig
 
 logger = logging.getLogger(__name__)
-
-Module = TypeVar("Module", bound=torch.nn.Module)
 
 MAX_SEQUENCE_LENGTH = 512  # of Wan2.2; a tokenizer that allows fewer tokens lowers it
 EXPERTS: tuple[Expert, ...] = get_args(Expert)
@@ -40,13 +39,17 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class WanModel:
     """The networks of an image-to-video pipeline on one device, frozen, each read from its files when it is first used.
 
-    `experts` holds the transformer of each expert: 36 input channels (16 noisy latents, 4 mask, 16 condition), 16 out.
+    `experts` holds the transformer of each expert: 36 input channels (16 noisy latents, 4 mask, 16 condition), 16 out;
+    of a family that holds its first frame one transformer, `high_noise`, with as many channels in as out.
+
     Any access to a network may raise WeightsError, which names the file and the key that is wrong.
     """
 
     def __init__(self, sources: ModelSources, settings: ModelConfig, device: torch.device) -> None:
         self.device = device
-        self.experts: Mapping[Expert, WanTransformer3DModel] = _Experts(self._read_expert)
+        self.family = family.of(settings)
+        names = EXPERTS if sources.low_noise is not None else EXPERTS[:1]
+        self.experts: Mapping[Expert, WanTransformer3DModel] = _Experts(names, self._read_expert)
         self._sources = sources
         self._settings = settings
         self._vae: WanVae | None = None
@@ -65,8 +68,7 @@ class WanModel:
     def text_encoder(self) -> UMT5EncoderModel:
         if self._text_encoder is None:
             logger.info("reading the text encoder")
-            encoder = load_text_encoder(self._sources.text_encoder, self._dtype)
-            self._text_encoder = _place(encoder, self.device)
+            self._text_encoder = load_text_encoder(self._sources.text_encoder, self._dtype, self.device)
         return self._text_encoder
 
     @property
@@ -136,12 +138,20 @@ class WanModel:
     def _read_expert(self, name: Expert) -> WanTransformer3DModel:
         logger.info("reading the %s expert", name)
         source = self._sources.high_noise if name == "high_noise" else self._sources.low_noise
-        expert = load_expert(source, self._dtype)
+        assert source is not None  # see EXPERTS in __init__
+        expert = load_expert(source, self._dtype, self.device, holds_first_frame=self.family.holds_first_frame)
         _checkpointing(expert, self._settings, self.device)
-        return _place(expert, self.device)
+        return expert
 
     def _read_vae(self) -> WanVae:
-        vae = _place(load_vae(self._sources.vae, self._dtype), self.device)
+        vae = load_vae(self._sources.vae, self._dtype, self.device)
+        found = (vae.config["z_dim"], vae.config["scale_factor_spatial"])
+        if found != (self.family.channels, self.family.pixels_per_latent):
+            raise WeightsError(
+                f"vae: {self._sources.vae.place} has {found[0]} latent channels, each for {found[1]} x {found[1]} "
+                f"pixels, that of {self.family.title} has {self.family.channels}, each for "
+                f"{self.family.pixels_per_latent} x {self.family.pixels_per_latent}: it is of another model"
+            )
         if self.device.type == "cpu":
             for module in vae.modules():
                 if isinstance(module, torch.nn.Conv3d):  # see vae_sequence: the fast layout of its inputs
@@ -181,24 +191,25 @@ class WanVae(AutoencoderKLWan):
 
 
 class _Experts(Mapping["Expert", WanTransformer3DModel]):
-    """Both experts by name; looking one up reads it."""
+    """The experts by name; looking one up reads it."""
 
-    def __init__(self, read: Callable[[Expert], WanTransformer3DModel]) -> None:
+    def __init__(self, names: tuple[Expert, ...], read: Callable[[Expert], WanTransformer3DModel]) -> None:
+        self._names = names
         self._read = read
         self.loaded: dict[Expert, WanTransformer3DModel] = {}
 
     def __getitem__(self, name: Expert) -> WanTransformer3DModel:
         if name not in self.loaded:
-            if name not in EXPERTS:
+            if name not in self._names:
                 raise KeyError(name)
             self.loaded[name] = self._read(name)
         return self.loaded[name]
 
     def __iter__(self) -> Iterator[Expert]:
-        return iter(EXPERTS)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(EXPERTS)
+        return len(self._names)
 
     def release(self, name: Expert) -> None:
         expert = self.loaded.get(name)
@@ -214,7 +225,7 @@ def load(model: ModelConfig, device: torch.device | str = "cpu") -> WanModel:
     seen when the network is read.
     """
     sources = resolve(model)
-    for source in (sources.high_noise, sources.low_noise, sources.text_encoder, sources.vae):
+    for source in sources.networks:
         weights.check(source)
     loaded = WanModel(sources, model, torch.device(device))
     if not Path(sources.tokenizer).is_dir():  # what is looked up elsewhere may not be found
@@ -222,10 +233,17 @@ def load(model: ModelConfig, device: torch.device | str = "cpu") -> WanModel:
     return loaded
 
 
-def load_expert(source: Source, dtype: torch.dtype = torch.float32) -> WanTransformer3DModel:
+def load_expert(
+    source: Source,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    *,
+    holds_first_frame: bool = False,
+) -> WanTransformer3DModel:
     """One transformer from a diffusers folder, a file or shards in diffusers' or Wan's own key names.
 
     As in diffusers, the time embedder, the norms and the modulation tables stay in float32 whatever `dtype` is.
+    `holds_first_frame`: see `config.family.Family`. Raises WeightsError for a transformer of another kind.
     """
     state = original_format.transformer_state(weights.read_state(source))
     config = weights.read_config(source)
@@ -233,42 +251,53 @@ def load_expert(source: Source, dtype: torch.dtype = torch.float32) -> WanTransf
         config = _inferred(source, lambda: original_format.transformer_config(config, state))
     known = _arguments(WanTransformer3DModel, config)
     expert = weights.empty_network(source, known, len(state), lambda: WanTransformer3DModel(**known))
-    filled = weights.fill(
+    _check_kind(source, expert, holds_first_frame)
+    return weights.fill(
         expert,
         state,
         source,
         dtype=dtype,
+        device=device,
         keep_float32=WanTransformer3DModel._keep_in_fp32_modules,
         ignored=WanTransformer3DModel._keys_to_ignore_on_load_unexpected,
     )
-    if filled.config.in_channels != filled.config.out_channels * 2 + 4:
-        raise WeightsError(
-            f"{source.network}: {source.place} takes {filled.config.in_channels} channels, "
-            "an image-to-video transformer of Wan2.2 takes 36 (16 latent, 4 mask, 16 condition): these weights are of "
-            "another model"
+
+
+def _check_kind(source: Source, expert: WanTransformer3DModel, holds_first_frame: bool) -> None:
+    taken, given = expert.config["in_channels"], expert.config["out_channels"]
+    if taken != (given if holds_first_frame else 2 * given + 4):
+        wanted = (
+            "that of Wan2.2-TI2V-5B takes 48, as many as it gives"
+            if holds_first_frame
+            else "an image-to-video transformer of Wan2.2 takes 36 (16 latent, 4 mask, 16 condition)"
         )
-    return filled
+        raise WeightsError(
+            f"{source.network}: {source.place} takes {taken} channels, {wanted}: these weights are of another model"
+        )
 
 
-def load_vae(source: Source, dtype: torch.dtype = torch.float32) -> WanVae:
-    """The VAE from a diffusers folder or an original Wan2.1 file (`.pth` or `.safetensors`)."""
-    state = original_format.vae_state(weights.read_state(source))
+def load_vae(source: Source, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> WanVae:
+    """The VAE from a diffusers folder or an original file of Wan2.1 or Wan2.2 (`.pth` or `.safetensors`)."""
+    state = original_vae.state(weights.read_state(source))
     config = weights.read_config(source)
     if "base_dim" not in config:
-        config = _inferred(source, lambda: original_format.vae_config(state))
+        config = _inferred(source, lambda: original_vae.config(state))
     known = _arguments(AutoencoderKLWan, config)
     vae = weights.empty_network(source, known, len(state), lambda: WanVae(**known))
-    return weights.fill(vae, state, source, dtype=dtype)
+    return weights.fill(vae, state, source, dtype=dtype, device=device)
 
 
-def load_text_encoder(source: Source, dtype: torch.dtype = torch.float32) -> UMT5EncoderModel:
+def load_text_encoder(
+    source: Source, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> UMT5EncoderModel:
     """The UMT5 encoder from a transformers folder or Wan's original file."""
     state = original_format.text_encoder_state(weights.read_state(source))
     config = weights.read_config(source)
     if "d_model" not in config:
         config = _inferred(source, lambda: original_format.text_encoder_config(state))
     encoder = weights.empty_network(source, config, len(state), lambda: UMT5EncoderModel(UMT5Config(**config)))
-    filled = weights.fill(encoder, state, source, dtype=dtype, tied=("encoder.embed_tokens.weight", "shared.weight"))
+    tied = ("encoder.embed_tokens.weight", "shared.weight")
+    filled = weights.fill(encoder, state, source, dtype=dtype, device=device, tied=tied)
     filled.tie_weights()
     if filled.shared.weight.is_meta:
         raise WeightsError(f"{source.network}: {source.place} has no key shared.weight")
@@ -284,11 +313,6 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises Exception itself
         raise WeightsError(f"tokenizer: {name} cannot be loaded ({str(error).partition(chr(10))[0]})") from error
-
-
-def _place(module: Module, device: torch.device) -> Module:
-    module.to(device)
-    return module
 
 
 def _arguments(cls: type, config: dict[str, Any]) -> dict[str, Any]:

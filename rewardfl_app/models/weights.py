@@ -24,6 +24,7 @@ from rewardfl_app.runs.jsontext import parse
 Module = TypeVar("Module", bound=nn.Module)
 
 _PYTORCH = (".pth", ".pt", ".bin")
+_LISTED = 8  # keys that a message names
 LARGEST_CONFIG = 2**20  # bytes of a config.json
 # Counts of a configuration that layers are made by, and sizes that memory is taken for before a weight is looked at.
 _LAYERS = ("num_layers", "num_decoder_layers", "num_res_blocks")
@@ -35,7 +36,10 @@ def read_state(source: Source) -> dict[str, Tensor]:
     another format."""
     state: dict[str, Tensor] = {}
     for file in source.files:
-        state.update(_tensors(source.network, file))
+        for key, tensor in _tensors(source.network, file):
+            if key in state:
+                raise WeightsError(f"{source.network}: {file} has the key {key}, which another of its files has, too")
+            state[key] = tensor
     if not state:
         raise WeightsError(f"{source.network}: {source.place} holds no tensors")
     return state
@@ -117,14 +121,18 @@ def fill(
     source: Source,
     *,
     dtype: torch.dtype,
+    device: torch.device | str = "cpu",
     keep_float32: Iterable[str] = (),
     tied: Iterable[str] = (),
     ignored: Iterable[str] = (),
 ) -> Module:
     """Puts `state` into a module built by `empty_network`, frozen and in eval mode.
 
+    Tensor by tensor: what is in memory beside the module is the one that is being read. `state` is empty afterwards.
+
     Args:
         dtype: of the parameters, except those with a dotted name part in `keep_float32`.
+        device: where the module ends up.
         tied: keys that may be absent because they are the same tensor as another one.
         ignored: endings or parts of keys that may be left over in the files.
     Raises: WeightsError naming the place and the first key that is missing, left over or of another shape.
@@ -132,28 +140,39 @@ def fill(
     expected = module.state_dict()
     missing = sorted(set(expected) - set(state) - set(tied))
     if missing:
-        raise WeightsError(f"{source.network}: {source.place} has no key {missing[0]}{_more(missing)}")
+        raise WeightsError(f"{source.network}: {source.place} has no key {_listed(missing)}")
     left_over = sorted(key for key in set(state) - set(expected) if not any(part in key for part in ignored))
     if left_over:
         raise WeightsError(
-            f"{source.network}: {source.place} has the key {left_over[0]}{_more(left_over)} "
-            "that this network does not know"
+            f"{source.network}: {source.place} has the key {_listed(left_over)}, which this network does not know"
         )
-    kept = set(keep_float32)
-    ready: dict[str, Tensor] = {}
     for key, want in expected.items():
-        if key not in state:
-            continue
-        tensor = state.pop(key)
-        if tensor.shape != want.shape:
+        if key in state and state[key].shape != want.shape:
             raise WeightsError(
-                f"{source.network}: {key} in {source.place} has the shape {list(tensor.shape)}, "
+                f"{source.network}: {key} in {source.place} has the shape {list(state[key].shape)}, "
                 f"expected {list(want.shape)}"
             )
-        ready[key] = tensor.to(torch.float32 if kept & set(key.split(".")) else dtype)
-    module.load_state_dict(ready, assign=True, strict=False)
+    kept = set(keep_float32)
+    for key in expected:
+        if key in state:
+            wanted = torch.float32 if kept & set(key.split(".")) else dtype
+            _put(module, key, state.pop(key).to(device, wanted))
+    state.clear()
+    for owner in module.modules():  # buffers that no file holds
+        for name, buffer in owner._buffers.items():
+            owner._buffers[name] = None if buffer is None else buffer.to(device)
     return module.requires_grad_(False).eval()
 
 
-def _more(keys: list[str]) -> str:
-    return f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+def _put(module: nn.Module, key: str, tensor: Tensor) -> None:
+    path, _, name = key.rpartition(".")
+    owner = module.get_submodule(path)
+    if name in owner._parameters:
+        owner._parameters[name] = nn.Parameter(tensor, requires_grad=False)
+    else:
+        owner._buffers[name] = tensor
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more

@@ -30,7 +30,7 @@ CACHE_BYTES = 4 * 2**30
 class EncodedClip:
     """One row ready for sampling and scoring.
 
-    `text` [L, D] and `condition` [20, T', h, w] are the model's inputs, `clean` [16, T', h, w] the real clip's
+    `text` [L, D] and `condition` [4 + C, T', h, w] are the model's inputs, `clean` [C, T', h, w] the real clip's
     normalised latents (None unless the anchor needs them), `size` frames, height and width of the video in pixels.
     `content`: digest of everything that text and condition were made from, empty where that is not known.
     """
@@ -47,8 +47,8 @@ class EncodedClip:
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the latents that are sampled: 16, T', h, w."""
-        return conditioning.latent_shape(*self.size)
+        """Shape of the latents that are sampled: C, T', h, w."""
+        return conditioning.latent_shape(self.condition)
 
     @property
     def num_bytes(self) -> int:
@@ -147,6 +147,10 @@ class ClipEncoder:
         """What `EncodedClip.size` of the clip will be. Raises DataError naming the row."""
         return self._dataset.size(position)
 
+    def latent_shape(self, position: int) -> tuple[int, int, int, int]:
+        """What `EncodedClip.latent_shape` of the clip will be. Raises DataError naming the row."""
+        return self._model.family.latent_shape(*self.size(position))
+
     def _carries(self, part: Part) -> bool:
         return {"clean": self._with_clean, "reference": self._scorer is not None}.get(part, True)
 
@@ -224,7 +228,7 @@ class _Lazily:
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips that are sampled together: all of one size. `text` [B, L, D], `condition` [B, 20, T', h, w]."""
+    """Clips that are sampled together: all of one size. `text` [B, L, D], `condition` [B, 4 + C, T', h, w]."""
 
     clips: tuple[EncodedClip, ...]
     text: Tensor

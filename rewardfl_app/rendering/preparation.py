@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rewardfl_app.config.family import TEMPORAL_FACTOR
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.data.errors import DataError
-from rewardfl_app.models import conditioning
 
 if TYPE_CHECKING:
     from rewardfl_app.models.wan import WanModel
@@ -56,7 +56,7 @@ def prepare(
     usable = [_Usable(each) for each in wanted]
     if limit_bytes is not None:
         _check_room(usable, prefixes.stop > 0, limit_bytes)
-    rows = [(each, position) for each in usable for position in each.sizes]
+    rows = [(each, position) for each in usable for position in each.shapes]
     _stage("Encoding the prompts", [row for row in rows if row[0].lacks(("text",), row[1])], ("text",), progress)
     model.release("text_encoder")
     _stage("Encoding the clips", [row for row in rows if row[0].lacks(_PICTURES, row[1])], _PICTURES, progress)
@@ -71,34 +71,33 @@ def prepare(
 
 
 class _Usable:
-    """The samples of `wanted` whose clip can be read: `sizes` has frames, height and width by position."""
+    """The samples of `wanted` whose clip can be read: `shapes` has that of its latents by position."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.clips = wanted.clips
-        self.sizes: dict[int, tuple[int, int, int]] = {}
+        self.shapes: dict[int, tuple[int, int, int, int]] = {}
         for position in dict.fromkeys(position for position, _ in wanted.samples):
             try:
                 self.clips.content(position)
-                self.sizes[position] = self.clips.size(position)
+                self.shapes[position] = self.clips.latent_shape(position)
             except DataError as error:
                 logger.warning("not prepared: %s", error)
         self._samples = wanted.samples
 
     @property
     def samples(self) -> list[tuple[int, NoiseKey]]:
-        return [sample for sample in self._samples if sample[0] in self.sizes]
+        return [sample for sample in self._samples if sample[0] in self.shapes]
 
     def lacks(self, parts: Sequence[Part], position: int) -> bool:
         return any(self.clips.missing(part, position) for part in parts)
 
     def drop(self, position: int) -> None:
-        self.sizes.pop(position, None)
+        self.shapes.pop(position, None)
 
     def missing(self, prefixes: Prefixes) -> list[tuple[int, NoiseKey]]:
         found = []
         for position, noise in self.samples:
-            shape = conditioning.latent_shape(*self.sizes[position])
-            if not prefixes.has(prefixes.key(self.clips.content(position), shape, noise)):
+            if not prefixes.has(prefixes.key(self.clips.content(position), self.shapes[position], noise)):
                 found.append((position, noise))
         return found
 
@@ -114,12 +113,13 @@ def _stage(what: str, rows: list[tuple[_Usable, int]], parts: tuple[Part, ...], 
 
 
 def _check_room(usable: Sequence[_Usable], with_prefixes: bool, limit_bytes: int) -> None:
-    """Refuses what would push itself out again. Condition (20 channels) and latents (16) are nearly all of it."""
+    """Refuses what would push itself out again. Condition (mask and latents) and latents are nearly all of it."""
     total = 0
     for each in usable:
-        area = {at: math.prod(conditioning.latent_shape(*size)[1:]) * _NUMBER_BYTES for at, size in each.sizes.items()}
-        total += sum(20 * size for size in area.values())
-        total += sum(16 * area[position] for position, _ in each.samples) if with_prefixes else 0
+        latents = {at: math.prod(shape) * _NUMBER_BYTES for at, shape in each.shapes.items()}
+        masks = {at: TEMPORAL_FACTOR * math.prod(shape[1:]) * _NUMBER_BYTES for at, shape in each.shapes.items()}
+        total += sum(latents.values()) + sum(masks.values())
+        total += sum(latents[position] for position, _ in each.samples) if with_prefixes else 0
     if total > limit_bytes:
         gigabytes = math.ceil(1.1 * total / 1e8) / 10
         message = (

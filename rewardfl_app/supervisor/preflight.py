@@ -68,8 +68,7 @@ def weight_problems(config: Config) -> list[Problem]:
         found = sources.resolve(config.model)
     except sources.WeightsError as error:
         return [Problem(field, str(error))]
-    parts = (found.high_noise, found.low_noise, found.text_encoder, found.vae)
-    files = dict.fromkeys(file for part in parts for file in part.files if file.suffix == ".safetensors")
+    files = dict.fromkeys(file for part in found.networks for file in part.files if file.suffix == ".safetensors")
     return [Problem(field, f"{file} {flaw}: copy or download it again.") for file in files for flaw in _flaw(file)]
 
 

@@ -73,7 +73,7 @@ def weight_files(config: Config) -> list[Path]:
         roots.append(Path(config.model.tokenizer_path))
     if config.model.model_paths or config.model.model_id_with_origin_paths:
         found_sources = sources.resolve(config.model)
-        for part in (found_sources.high_noise, found_sources.low_noise, found_sources.text_encoder, found_sources.vae):
+        for part in found_sources.networks:
             roots += [*part.files, *([part.config] if part.config else [])]
     found: set[Path] = set()
     for root in roots:

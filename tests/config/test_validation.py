@@ -104,6 +104,26 @@ def test_types_names_and_ranges(assignment: str, field: str, part: str) -> None:
     assert part in message(field, assignment)
 
 
+@pytest.mark.parametrize(
+    ("assignment", "field", "part"),
+    [
+        ("model.trainable_models=dit2", "model.trainable_models", "one network, which is called dit"),
+        ("model.min_timestep_boundary=0.9", "model.min_timestep_boundary", "set this to 0"),
+        ("data.height=48", "data.height", "a multiple of 32, but it is 48: use 32 or 64"),
+        ("data.height=16", "data.height", "a multiple of 32, but it is 16: use 32."),
+        ("data.max_pixels=900", "data.max_pixels", "fewer than 1024 pixels"),
+        ("model.model_id_with_origin_paths=a/b:x,a/b:y", "model.model_id_with_origin_paths", "but 3 are needed"),
+    ],
+)
+def test_a_model_with_one_transformer(assignment: str, field: str, part: str) -> None:
+    single = ("model.model_name=wan2_2_5b", "model.trainable_models=dit", "lora.lora_base_model=dit",
+              "model.min_timestep_boundary=0", "sampling.mid_timestep=4")  # fmt: skip
+    assert [problem.field for problem in found(*single, preset="wan22_i2v_a14b")] == [
+        "model.model_paths", "reward.reward_model_path", "data.metadata_path"]  # fmt: skip
+    told = {problem.field: problem.message for problem in found(*single, assignment, preset="wan22_i2v_a14b")}
+    assert part in told[field]
+
+
 def test_top_level_setting_is_sent_home() -> None:
     with pytest.raises(ConfigError, match="write it there, as train.seed"):
         validation.build({"model": {"model_name": "pocket"}, "train": {"train_batch_size": 1}, "seed": 1})
@@ -249,8 +269,8 @@ def test_hub_entries_are_four_of_the_right_form(wan: Mapping[str, Path]) -> None
     ("content", "part"),
     [
         ("{", "cannot be read as JSON"),
-        ("{}", "holds a dict, but a list of four"),
-        ('["a", "b"]', "holds a list of 2, but a list of four"),
+        ("{}", "has no high_noise_model, but Wan2.2-I2V-A14B needs 4 entries"),
+        ('["a", "b"]', "holds a list of 2, but Wan2.2-I2V-A14B needs 4 entries"),
         ('["high.safetensors", 5, "text_encoder", "vae.pth"]', "The low-noise model in"),
         ('["high.safetensors", ["low_1.safetensors", "gone.bin"], "text_encoder", "vae.pth"]', "names gone.bin"),
         ('["high.safetensors", "token-of-mine", "text_encoder", "vae.pth"]', "names a file or folder, which"),

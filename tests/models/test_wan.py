@@ -5,6 +5,7 @@ import shutil
 import weakref
 from pathlib import Path
 
+import original_files
 import pytest
 import torch
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
@@ -14,36 +15,6 @@ from tiny_wan import model_config
 from rewardfl_app.config.schema import ModelConfig
 from rewardfl_app.models import conditioning, sources, vae_sequence, wan
 from rewardfl_app.models.sources import WeightsError
-
-TO_ORIGINAL = {
-    "condition_embedder.time_embedder.linear_1": "time_embedding.0",
-    "condition_embedder.time_embedder.linear_2": "time_embedding.2",
-    "condition_embedder.text_embedder.linear_1": "text_embedding.0",
-    "condition_embedder.text_embedder.linear_2": "text_embedding.2",
-    "condition_embedder.time_proj": "time_projection.1",
-    "proj_out": "head.head",
-    "attn1": "self_attn",
-    "attn2": "cross_attn",
-    "to_out.0": "o",
-    "to_q": "q",
-    "to_k": "k",
-    "to_v": "v",
-    "ffn.net.0.proj": "ffn.0",
-    "ffn.net.2": "ffn.2",
-    "norm2": "norm3",
-}
-
-
-def original_keys(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    renamed = {}
-    for key, value in state.items():
-        if key == "scale_shift_table":
-            key = "head.modulation"
-        key = key.replace("scale_shift_table", "modulation")
-        for diffusers, original in TO_ORIGINAL.items():
-            key = key.replace(diffusers, original)
-        renamed[key] = value.contiguous()
-    return renamed
 
 
 def assert_same_weights(loaded: torch.nn.Module, want: torch.nn.Module) -> None:
@@ -149,7 +120,9 @@ def test_original_wan_keys_in_shards_and_single_files(pipeline_folder: Path) -> 
     want = wan.load(model_config(pipeline_folder))
     folder = pipeline_folder / "original"
     folder.mkdir()
-    tensors = original_keys(load_file(pipeline_folder / "transformer_2" / "diffusion_pytorch_model.safetensors"))
+    tensors = original_files.transformer_state(
+        load_file(pipeline_folder / "transformer_2" / "diffusion_pytorch_model.safetensors")
+    )
     names = sorted(tensors)
     save_file({key: tensors[key] for key in names[::2]}, folder / "part-1.safetensors")
     save_file({key: tensors[key] for key in names[1::2]}, folder / "part-2.safetensors")
@@ -164,25 +137,7 @@ def test_original_wan_keys_in_shards_and_single_files(pipeline_folder: Path) -> 
 
 def test_original_text_encoder(pipeline_folder: Path) -> None:
     want = wan.load(model_config(pipeline_folder)).text_encoder
-    renamed = {}
-    back = {
-        "layer.0.layer_norm": "norm1",
-        "layer.0.SelfAttention.relative_attention_bias": "pos_embedding.embedding",
-        "layer.0.SelfAttention": "attn",
-        "layer.1.layer_norm": "norm2",
-        "layer.1.DenseReluDense.wi_0": "ffn.gate.0",
-        "layer.1.DenseReluDense.wi_1": "ffn.fc1",
-        "layer.1.DenseReluDense.wo": "ffn.fc2",
-        "encoder.block": "blocks",
-        "encoder.final_layer_norm": "norm",
-        "shared": "token_embedding",
-    }
-    for key, value in want.state_dict().items():
-        if key == "encoder.embed_tokens.weight":
-            continue
-        for mine, original in back.items():
-            key = key.replace(mine, original)
-        renamed[key] = value.clone()
+    renamed = original_files.text_encoder_state(want.state_dict())
     file = pipeline_folder / "models_t5.pth"
     torch.save(renamed, file)
     loaded = wan.load_text_encoder(sources.source("text_encoder", [file]))
