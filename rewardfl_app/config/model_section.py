@@ -32,6 +32,26 @@ class ModelConfig(Section):
         "`Wan-AI/Wan2.1-T2V-1.3B:diffusion_pytorch_model*.safetensors`, looked up in the Hugging Face cache of this "
         "machine.",
     )
+    high_noise_lora: str | None = _field(
+        None,
+        "LoRA file (.safetensors, of diffusers, PEFT, ComfyUI, lightx2v or musubi) that belongs to the high-noise "
+        "expert's base model, for example that of Wan2.2-Lightning. It does not train, and is there in everything that "
+        "is compared with.",
+        path="file",
+    )
+    low_noise_lora: str | None = _field(
+        None,
+        "The same for the low-noise expert.",
+        path="file",
+    )
+    frozen_lora_strength: float = _field(
+        1.0, "How much of high_noise_lora and low_noise_lora is added; 1 is the LoRA as it was trained.", ge=0.0
+    )
+    fuse_frozen_lora: bool = _field(
+        True,
+        "Merge high_noise_lora and low_noise_lora into the weights when they are loaded (in float32, then rounded to "
+        "dtype). Off: compute them beside the weights, which rounds nothing but takes more time and memory.",
+    )
     tokenizer_path: str = _field(
         "",
         "Folder of the UMT5 tokenizer (the `google/umt5-xxl` folder of the Wan2.2 download). Empty: from the Hugging "

@@ -138,6 +138,13 @@ def _entry(listing: Path, name: str, entry: object) -> Iterator[Problem]:
         yield Problem(field, f"The {name} in {listing} names {told}{more}, which does not exist: correct the path.")
 
 
+def _lora(field: str, path: str | None) -> Iterator[Problem]:
+    if path and os.path.isfile(located(path)) and located(path).suffix != ".safetensors":
+        yield Problem(field, f"{path} is no .safetensors file: name the LoRA's own.")
+    else:
+        yield from _file(field, path)
+
+
 def _face_pack(path: str | None) -> Iterator[Problem]:
     field = "reward.reward_model_path"
     if not path:
@@ -167,6 +174,8 @@ FILE_RULES: list[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]]] 
         ("model.model_paths", "model.model_name"),
         lambda config: _weights(config.model.model_paths, family.of(config.model)),
     ),
+    (("model.high_noise_lora",), lambda config: _lora("model.high_noise_lora", config.model.high_noise_lora)),
+    (("model.low_noise_lora",), lambda config: _lora("model.low_noise_lora", config.model.low_noise_lora)),
     (("model.tokenizer_path",), lambda config: _folder("model.tokenizer_path", config.model.tokenizer_path)),
     (("reward.reward_model_path",), lambda config: _face_pack(config.reward.reward_model_path)),
     (("reward.judge_model_path",), lambda config: _judge(config.reward.judge_model_path)),

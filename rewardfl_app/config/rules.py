@@ -49,6 +49,22 @@ def one_network(config: Config) -> Iterator[Problem]:
         yield Problem("model.min_timestep_boundary", message)
 
 
+def frozen_lora(config: Config) -> Iterator[Problem]:
+    """A LoRA of the base model is put on a network that there is, and stays apart only from another LoRA."""
+    model, kind = config.model, family.of(config.model)
+    if model.low_noise_lora and not kind.is_mixture:
+        message = f"{kind.title} has one network, whose LoRA is named in high_noise_lora: leave this empty."
+        yield Problem("model.low_noise_lora", message)
+    paths_of = {"high_noise": model.high_noise_lora, "low_noise": model.low_noise_lora}
+    trained = [expert for expert in schedule.trained_experts(config) if paths_of[expert]]
+    if trained and schedule.trains_all_weights(config) and not model.fuse_frozen_lora:
+        message = (
+            f"All weights of the {_EXPERT_WORD[trained[0]]} train (lora_base_model is none), so its LoRA cannot stay "
+            "apart from them: turn this on."
+        )
+        yield Problem("model.fuse_frozen_lora", message)
+
+
 def lora_base(config: Config) -> Iterator[Problem]:
     """The LoRA is put on the networks that train; without any, all their weights train."""
     base, trained = config.lora.lora_base_model, config.model.trainable_models
@@ -342,6 +358,17 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
         lora_base,
     ),
     (("lora.lora_target_modules",), lora_targets),
+    (
+        (
+            "model.high_noise_lora",
+            "model.low_noise_lora",
+            "model.fuse_frozen_lora",
+            "model.model_name",
+            "model.trainable_models",
+            "lora.lora_base_model",
+        ),
+        frozen_lora,
+    ),
     (
         (
             "train.train_batch_size",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rewardfl_app.config import schedule
-from rewardfl_app.models import adaptation, conditioning, lora, wan
+from rewardfl_app.models import adaptation, conditioning, frozen_lora, lora, wan
 from rewardfl_app.models.sources import resolve
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class PreviewModel:
     def load(self, config: Config) -> WanModel:
         """The base model of a configuration: the one that is held, if its files are the same. Raises WeightsError."""
         sources = resolve(config.model)
-        key = (sources, config.model.dtype)
+        loras = [frozen_lora.of(config.model, expert) for expert in wan.EXPERTS]
+        key = (sources, config.model.dtype, *loras)
         if self._model is None or key != self._key:
             self.drop()
             self._model, self._key = wan.load(config.model, self._device), key

@@ -1,8 +1,12 @@
-"""The LoRA of an expert: adding, switching off, saving and loading, with PEFT, under diffusers' key names."""
+"""The LoRA that is trained on an expert: adding, switching off, saving and loading, with PEFT, under diffusers' names.
+
+An adapter that was on the expert before (see `frozen_lora`) belongs to the base: it stays as it is, and stays on.
+"""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rewardfl_app.models.dropout import KeyedDropout, Masks
+from rewardfl_app.models.lora_formats import DIFFUSERS_PREFIX as _PREFIX
+from rewardfl_app.models.lora_formats import METADATA_KEY as _METADATA_KEY
 from rewardfl_app.models.sources import WeightsError
 from rewardfl_app.models.tensor_file import open_tensors
 
@@ -33,8 +39,6 @@ DIFFUSERS_TARGETS = {
     "ffn.0": "ffn.net.0.proj",
     "ffn.2": "ffn.net.2",
 }
-_PREFIX = "transformer."  # load_lora_weights strips it, for transformer_2 as well
-_METADATA_KEY = "lora_adapter_metadata"  # where diffusers looks for rank and alpha
 
 
 def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha: float | None, seed: int) -> None:
@@ -50,17 +54,19 @@ def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha:
         target_modules=names,
         init_lora_weights=True,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # that of the base
         torch.manual_seed(seed)
         expert.add_adapter(lora, adapter_name=ADAPTER)
+    for layer in _layers(expert):  # PEFT leaves the new adapter on alone
+        _switch(layer, on=True)
     for parameter in trainable_parameters(expert):
         parameter.data = parameter.data.float()
 
 
 def set_dropout(expert: nn.Module, rate: float, masks: Masks) -> None:
     """Leaves out a share `rate` of the inputs of every LoRA layer while `masks` has a key."""
-    layers = [module for _, module in sorted(expert.named_modules()) if isinstance(module, LoraLayer)]
-    for place, layer in enumerate(layers):
+    for place, layer in enumerate(layer for layer in _layers(expert) if ADAPTER in layer.lora_A):
         layer.lora_dropout[ADAPTER] = KeyedDropout(rate, place, masks)
 
 
@@ -83,29 +89,32 @@ def disabled(experts: Iterable[nn.Module]) -> Iterator[None]:
     """Inside, the experts compute exactly what they would without their LoRA.
 
     PEFT's own `enable_adapters(False)` also flips requires_grad of every weight; that must not happen between the
-    backward passes of one update, so only the switch that `forward` looks at is set.
+    backward passes of one update, so only the list that `forward` goes through is set.
     """
-    layers = [module for expert in experts for module in expert.modules() if isinstance(module, LoraLayer)]
-    before = [layer._disable_adapters for layer in layers]
+    layers = [layer for expert in experts for layer in _layers(expert)]
+    before = [layer._active_adapter for layer in layers]
     for layer in layers:
-        layer._disable_adapters = True
+        _switch(layer, on=False)
     try:
         yield
     finally:
         for layer, value in zip(layers, before, strict=True):
-            layer._disable_adapters = value
+            layer._active_adapter = value
 
 
 def set_strength(expert: nn.Module, strength: float) -> None:
     """Adds `strength` times what was trained: 1 is the LoRA as it was saved."""
-    for module in expert.modules():
-        if isinstance(module, LoraLayer):
-            module.set_scale(ADAPTER, strength)
+    for layer in _layers(expert):
+        layer.set_scale(ADAPTER, strength)
 
 
 def remove(expert: WanTransformer3DModel) -> None:
     """Takes the LoRA off: the expert is as it was before `add`."""
-    expert.unload_lora()
+    if len(expert.peft_config) == 1:
+        expert.unload_lora()
+        return
+    expert.delete_adapters(ADAPTER)
+    expert.requires_grad_(False)  # PEFT makes what is left trainable
 
 
 def state_dict(expert: WanTransformer3DModel) -> dict[str, Tensor]:
@@ -154,3 +163,13 @@ def load(expert: WanTransformer3DModel, path: Path) -> None:
     set_peft_model_state_dict(
         expert, {key.removeprefix(_PREFIX): tensor for key, tensor in saved.items()}, adapter_name=ADAPTER
     )
+
+
+def _layers(expert: nn.Module) -> list[LoraLayer]:
+    return [module for _, module in sorted(expert.named_modules()) if isinstance(module, LoraLayer)]
+
+
+def _switch(layer: LoraLayer, on: bool) -> None:
+    """Sets which adapters the layer computes: the base's, and with `on` this one after them."""
+    base = [name for name in layer.lora_A if name != ADAPTER]
+    layer._active_adapter = [*base, ADAPTER] if on else base

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT
 
 from rewardfl_app.config import family
 from rewardfl_app.config.schema import Expert
-from rewardfl_app.models import original_format, original_vae, weights
+from rewardfl_app.models import frozen_lora, original_format, original_vae, weights
 from rewardfl_app.models.activation_offload import OffloadedCheckpoint
 from rewardfl_app.models.sources import ModelSources, Source, WeightsError, resolve
 from rewardfl_app.runs import content
@@ -137,9 +137,13 @@ class WanModel:
 
     def _read_expert(self, name: Expert) -> WanTransformer3DModel:
         logger.info("reading the %s expert", name)
+        lora = frozen_lora.of(self._settings, name)
+        added = None if lora is None else lora.read()  # before the weights: a fault in it shows at once
         source = self._sources.high_noise if name == "high_noise" else self._sources.low_noise
         assert source is not None  # see EXPERTS in __init__
         expert = load_expert(source, self._dtype, self.device, holds_first_frame=self.family.holds_first_frame)
+        if lora is not None and added is not None:
+            frozen_lora.put_on(expert, added, lora.strength, lora.merged)
         _checkpointing(expert, self._settings, self.device)
         return expert
 
@@ -164,7 +168,10 @@ class WanModel:
             return content.tree_digest(folder) if folder.is_dir() else self._sources.tokenizer
         source: Source = getattr(self._sources, "vae" if network == "vae_encoder" else network)
         files = [*source.files, *([source.config] if source.config else [])]
-        return [content.file_digest(file) for file in files]
+        digests: list[object] = [content.file_digest(file) for file in files]
+        expert = next((expert for expert in EXPERTS if expert == network), None)
+        lora = None if expert is None else frozen_lora.of(self._settings, expert)
+        return digests if lora is None else [*digests, lora.content()]
 
 
 class WanVae(AutoencoderKLWan):

@@ -31,6 +31,9 @@ def problems(config: Config) -> list[Problem]:
     faulty = {problem.field for problem in found}
     if not faulty & {"model.model_paths", "model.model_id_with_origin_paths", "model.tokenizer_path"}:
         found += weight_problems(config)
+    for field, file in lora_files(config).items():
+        if field not in faulty:
+            found += [Problem(field, f"{file} {flaw}: copy or download it again.") for flaw in _flaw(file)]
     if config.deepspeed.hostfile and "deepspeed.hostfile" not in faulty:
         found += host_problems(config.deepspeed)
     tables = {
@@ -70,6 +73,12 @@ def weight_problems(config: Config) -> list[Problem]:
         return [Problem(field, str(error))]
     files = dict.fromkeys(file for part in found.networks for file in part.files if file.suffix == ".safetensors")
     return [Problem(field, f"{file} {flaw}: copy or download it again.") for file in files for flaw in _flaw(file)]
+
+
+def lora_files(config: Config) -> dict[str, Path]:
+    """The LoRA files of the base model, by field."""
+    named = {"high_noise_lora": config.model.high_noise_lora, "low_noise_lora": config.model.low_noise_lora}
+    return {f"model.{name}": Path(path) for name, path in named.items() if path}
 
 
 def table_problems(field: str, metadata_path: Path, num_frames: int, num_rows: int | None = None) -> list[Problem]:

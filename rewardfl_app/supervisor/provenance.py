@@ -69,6 +69,7 @@ def weight_files(config: Config) -> list[Path]:
     Raises WeightsError.
     """
     roots = [Path(path) for path in (config.reward.reward_model_path, config.reward.judge_model_path) if path]
+    roots += [Path(path) for path in (config.model.high_noise_lora, config.model.low_noise_lora) if path]
     if config.model.tokenizer_path:
         roots.append(Path(config.model.tokenizer_path))
     if config.model.model_paths or config.model.model_id_with_origin_paths:

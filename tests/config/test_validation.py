@@ -124,6 +124,24 @@ def test_a_model_with_one_transformer(assignment: str, field: str, part: str) ->
     assert part in told[field]
 
 
+def test_the_loras_of_the_base_model(tmp_path: Path) -> None:
+    file = tmp_path / "lightning.safetensors"
+    gone, other = tmp_path / "gone.safetensors", tmp_path / "lightning.ckpt"
+    file.touch()
+    other.touch()
+    whole = ("model.trainable_models=dit2", "lora.lora_base_model=none", "model.fuse_frozen_lora=false")
+    assert found(f"model.low_noise_lora={file}", "model.fuse_frozen_lora=false") == []
+    assert found(f"model.high_noise_lora={file}", *whole) == []
+    assert "cannot stay apart" in message("model.fuse_frozen_lora", f"model.low_noise_lora={file}", *whole)
+    assert "does not exist" in message("model.high_noise_lora", f"model.high_noise_lora={gone}")
+    assert "no .safetensors file" in message("model.low_noise_lora", f"model.low_noise_lora={other}")
+    assert "at least 0" in message("model.frozen_lora_strength", "model.frozen_lora_strength=-1")
+    single = ("model.model_name=wan2_2_5b", "model.trainable_models=dit", "lora.lora_base_model=dit",
+              "model.min_timestep_boundary=0", f"model.low_noise_lora={file}")  # fmt: skip
+    told = {problem.field: problem.message for problem in found(*single, preset="wan22_i2v_a14b")}
+    assert "one network, whose LoRA is named in high_noise_lora" in told["model.low_noise_lora"]
+
+
 def test_top_level_setting_is_sent_home() -> None:
     with pytest.raises(ConfigError, match="write it there, as train.seed"):
         validation.build({"model": {"model_name": "pocket"}, "train": {"train_batch_size": 1}, "seed": 1})

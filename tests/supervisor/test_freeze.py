@@ -53,7 +53,11 @@ def test_embedded_clips_are_filled_in_only_where_none_are_named(
 
 def test_paths_become_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    config = freeze.absolute_paths(fake_runs.config(Path("files")))
+    named = fake_runs.config(Path("files"))
+    named = named.model_copy(update={"model": named.model.model_copy(update={"low_noise_lora": "own/a.safetensors"})})
+    config = freeze.absolute_paths(named)
+    assert config.model.low_noise_lora == str(tmp_path / "own" / "a.safetensors")
+    assert config.model.high_noise_lora is None
     assert config.reward.reward_model_path == str(tmp_path / "files" / "faces")
     assert config.model.model_name == "wan2_2" and config.model.model_id_with_origin_paths is None
     assert config.evaluation.metadata_path is None

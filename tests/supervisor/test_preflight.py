@@ -67,6 +67,16 @@ def test_a_truncated_weight_file_is_named(settings: dict[str, Any], tmp_path: Pa
         assert "low.safetensors is" in message and "safetensors file" in message
 
 
+def test_a_truncated_lora_of_the_base_model_is_named(settings: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "lightning.safetensors"
+    fake_runs.write_safetensors(file)
+    settings["model"]["low_noise_lora"] = str(file)
+    assert told(settings) == []
+    file.write_bytes(file.read_bytes()[:-3])
+    [(field, message)] = told(settings)
+    assert field == "model.low_noise_lora" and "lightning.safetensors is truncated" in message
+
+
 def test_a_shard_that_the_index_names_must_be_there(settings: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "transformer"
     folder.mkdir()

@@ -36,6 +36,14 @@ def test_every_weight_file_is_listed(tmp_path: Path) -> None:
     }
 
 
+def test_the_loras_of_the_base_model_are_listed(tmp_path: Path) -> None:
+    config = fake_runs.config(tmp_path)
+    fake_runs.write_safetensors(tmp_path / "lightning.safetensors")
+    named = config.model.model_copy(update={"high_noise_lora": str(tmp_path / "lightning.safetensors")})
+    found = provenance.describe(config.model_copy(update={"model": named}))["weights"]
+    assert [Path(each["path"]).name for each in found if "sha256" in each].count("lightning.safetensors") == 1
+
+
 def test_versions_import_nothing() -> None:
     found = provenance.versions()
     assert found["python"].startswith("3.") and found["pydantic"]

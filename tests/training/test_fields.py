@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import lora_files
 import pytest
+import tiny_wan
 from brightness_trainer import BrightnessScorer
+from lora_files import Matrices
 
 from rewardfl_app.config import files, presets, validation
 from rewardfl_app.config.schema import Config
@@ -97,6 +100,8 @@ def tiny_runs(make_run: MakeRun) -> Iterator[RunFolder]:
     one = {"max_steps": 1}
     for mode in ("random_steps", "draft_lv"):
         yield make_run(mode, sampling={"gradient_mode": mode, "num_gradient_steps": 1}, train=one)
+    file = lora_files.lightx2v(make_run("lora").path, Matrices.of(tiny_wan.transformer()))
+    yield make_run("on-top", model={"low_noise_lora": str(file), "fuse_frozen_lora": False}, train=one)
     yield make_run(
         "whole",
         model={"offload_reference": True},
