@@ -1,5 +1,5 @@
-"""`python -m rewardfl_app.bench memory|gradients|step --folder DIR`: the process that measures, a child of the command
-line. DIR holds config.yaml; report.json is written into it, and status.json meanwhile.
+"""`python -m rewardfl_app.bench memory|gradients|step|wan22 --folder DIR [--layers N]`: the process that measures, a
+child of the command line. DIR holds config.yaml; report.json is written into it, and status.json meanwhile.
 
 Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
 """
@@ -10,11 +10,17 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rewardfl_app.bench.report import Progress, Report
+    from rewardfl_app.config.schema import Config
 
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-NAMES = ("memory", "gradients", "step")
+NAMES = ("memory", "gradients", "step", "wan22")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m rewardfl_app.bench", description="Measure the engine.")
     parser.add_argument("name", choices=(*NAMES, "case"))
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--layers", type=int, help="wan22: layers of the transformer.")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
@@ -32,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rewardfl_app.rewards.pack import PackError
 
     try:
-        _measure(options.name, options.folder.absolute())
+        _measure(options.name, options.folder.absolute(), options.layers)
     except (ConfigError, DataError, WeightsError, PackError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
@@ -42,8 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _measure(name: str, folder: Path) -> None:
-    from rewardfl_app.bench import case, gradients, memory, step
+def _measure(name: str, folder: Path, layers: int | None) -> None:
+    from functools import partial
+
+    from rewardfl_app.bench import case, gradients, memory, step, wan22
     from rewardfl_app.config import files
     from rewardfl_app.runs.jsonfile import write_json_atomic
 
@@ -54,8 +63,14 @@ def _measure(name: str, folder: Path) -> None:
     def progress(message: str, done: int, total: int) -> None:
         write_json_atomic(folder / "status.json", {"message": message, "done": done, "total": total})
 
-    measure = {"memory": memory.measure, "gradients": gradients.measure, "step": step.measure}[name]
-    write_json_atomic(folder / "report.json", measure(files.load(folder / "config.yaml"), progress).content())
+    measures: dict[str, Callable[[Config, Progress], Report]] = {
+        "memory": memory.measure,
+        "gradients": gradients.measure,
+        "step": step.measure,
+        "wan22": partial(wan22.measure, layers=layers),
+    }
+    config = files.load(folder / "config.yaml", check_files=False)
+    write_json_atomic(folder / "report.json", measures[name](config, progress).content())
 
 
 if __name__ == "__main__":

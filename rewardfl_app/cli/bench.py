@@ -12,14 +12,16 @@ import typer
 
 from rewardfl_app.bench import modes
 from rewardfl_app.cli import inference_child, options, output
-from rewardfl_app.config import files
+from rewardfl_app.config import files, presets, validation
 from rewardfl_app.config.problems import ConfigError, Problem, suggestion
+from rewardfl_app.config.schema import Config
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
 from rewardfl_app.supervisor import freeze, preflight, provenance
 from rewardfl_app.supervisor.command import PACKAGE_ROOT, bench_command
 
-NAMES = ("memory", "gradients", "step", "modes")
+NAMES = ("memory", "gradients", "step", "modes", "wan22")
+_WAN22_PRESET = "wan22_i2v_a14b"
 _STDOUT = Path("-")
 
 
@@ -36,21 +38,39 @@ def bench(
     ] = Path("runs/modes"),
     seeds: Annotated[str, typer.Option(help="modes: seeds of each variant, comma-separated.")] = "42,43,44",
     jobs: Annotated[int, typer.Option(min=1, help="modes: runs at the same time.")] = 1,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="wan22: the released sizes with random weights, no file is needed.")
+    ] = False,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="wan22: layers of the transformer [default: all on a GPU, 2 on a CPU].", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Measure the engine: memory against gradient steps and frames, how exact each gradient is, the speed of a step;
-    modes: what each gradient mode, pool and penalty is worth, over seeds."""
+    modes: what each gradient mode, pool and penalty is worth, over seeds; wan22: an update at Wan2.2's sizes."""
     if name not in NAMES:
         raise ConfigError([Problem("", f"There is no bench {name}{suggestion(name, NAMES)}")])
     if json_file is not None and json_file != _STDOUT:
         json_file = output.writable("--json", json_file)
     if name == "modes":
         return _modes(overrides or [], runs_dir, seeds, jobs, json_file)
-    built = options.build_config(config, preset, overrides)
+    extra: list[str] = []
+    if name == "wan22":
+        if not random_weights:
+            raise ConfigError([Problem("", "bench wan22 measures random weights alone: say so with --random-weights.")])
+        built = _without_files(config, preset, overrides)
+        extra = [] if layers is None else ["--layers", str(layers)]
+    else:
+        built = options.build_config(config, preset, overrides)
     with tempfile.TemporaryDirectory(prefix="rewardfl-bench-") as folder:
-        run = _frozen(built, Path(folder))
+        run = RunFolder(Path(folder)) if name == "wan22" else _frozen(built, Path(folder))
+        if name == "wan22":
+            files.dump(built, run.config)
         line = inference_child.ProgressLine(run.path / "status.json", "measured")
         try:
-            inference_child.run(name, "--folder", str(run.path), while_running=line, command=bench_command)
+            inference_child.run(name, "--folder", str(run.path), *extra, while_running=line, command=bench_command)
         finally:
             line.clear()
         report = read_json(run.path / "report.json") or {}
@@ -83,6 +103,14 @@ def _modes(overrides: list[str], runs_dir: Path, seeds: str, jobs: int, json_fil
         write_json_atomic(json_file, report)
         typer.echo(str(json_file))
     return 0
+
+
+def _without_files(config: Path | None, preset: str | None, overrides: list[str] | None) -> Config:
+    """A configuration whose files are not looked at. Raises ConfigError."""
+    preset = preset or _WAN22_PRESET
+    mapping = files.read(config) if config is not None else files.to_mapping(presets.preset(preset))
+    nowhere = ("model.model_paths=none", "reward.reward_model_path=none", "data.metadata_path=none")
+    return validation.build(files.override(mapping, [*nowhere, *(overrides or [])]), check_files=False)
 
 
 def _frozen(built: Any, folder: Path) -> RunFolder:

@@ -144,7 +144,7 @@ class WanModel:
         expert = load_expert(source, self._dtype, self.device, holds_first_frame=self.family.holds_first_frame)
         if lora is not None and added is not None:
             frozen_lora.put_on(expert, added, lora.strength, lora.merged)
-        _checkpointing(expert, self._settings, self.device)
+        checkpointing(expert, self._settings, self.device)
         return expert
 
     def _read_vae(self) -> WanVae:
@@ -337,7 +337,7 @@ def _inferred(source: Source, infer: Any) -> dict[str, Any]:
         raise WeightsError(message) from error
 
 
-def _checkpointing(expert: WanTransformer3DModel, model: ModelConfig, device: torch.device) -> None:
+def checkpointing(expert: WanTransformer3DModel, model: ModelConfig, device: torch.device) -> None:
     if not model.use_gradient_checkpointing:
         return
     offloaded = OffloadedCheckpoint(expert.blocks) if model.use_gradient_checkpointing_offload else None

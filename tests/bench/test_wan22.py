@@ -1,0 +1,129 @@
+"""The bench at Wan2.2's sizes, here at small ones: its count of operations is what is done, its table what was seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import init_empty_weights
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from rewardfl_app.bench import random_wan, wan22
+from rewardfl_app.bench.random_wan import Sizes
+from rewardfl_app.cli.app import main
+from rewardfl_app.config import files, presets, validation
+from rewardfl_app.config.problems import ConfigError
+from rewardfl_app.config.schema import Config
+from rewardfl_app.models import original_vae
+
+RELEASED = random_wan.SIZES
+SMALL = {
+    "wan2_2": Sizes(
+        {"patch_size": (1, 2, 2), "attention_head_dim": 64, "num_attention_heads": 4, "ffn_dim": 1024, "text_dim": 256,
+         "freq_dim": 64, "in_channels": 36, "out_channels": 16, "num_layers": 6},
+        {"base_dim": 8, "z_dim": 16},
+    ),
+    "wan2_2_5b": Sizes(
+        {"patch_size": (1, 2, 2), "attention_head_dim": 64, "num_attention_heads": 4, "ffn_dim": 1024, "text_dim": 256,
+         "freq_dim": 64, "in_channels": 48, "out_channels": 48, "num_layers": 6},
+        {"base_dim": 8, "decoder_base_dim": 8, "z_dim": 48, "is_residual": True, "in_channels": 12, "out_channels": 12,
+         "patch_size": 2, "scale_factor_spatial": 16, "latents_mean": list(original_vae.MEAN_48),
+         "latents_std": list(original_vae.STD_48)},
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_wan, "SIZES", SMALL)
+
+
+def settings(*changes: str, preset: str = "wan22_i2v_a14b") -> Config:
+    base = ("model.model_paths=x", "reward.reward_model_path=x", "data.metadata_path=x", "data.height=128",
+            "data.width=128", "data.num_frames=9", "model.dtype=float32", "sampling.decode_chunk=1")  # fmt: skip
+    mapping = files.override(files.to_mapping(presets.preset(preset)), [*base, *changes])
+    return validation.build(mapping, check_files=False)
+
+
+def test_the_operations_counted_are_those_that_are_done() -> None:
+    config = settings("model.use_gradient_checkpointing=false", "model.use_gradient_checkpointing_offload=false")
+    counts = {}
+    for layers in (3, 6):
+        bench = wan22._Bench(config, layers)
+        bench.make()
+        # The one kernel whose products the counter sees; the LoRA's own are not in the formula.
+        with (
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            bench.trained.base(),
+            FlopCounterMode(display=False) as done,
+        ):
+            bench._velocity(bench.x)
+        counts[layers] = done.get_total_flops()
+        # What embeds time, text and latents is left out, and the text's keys and values are counted for every token.
+        assert bench._forward_flop(layers) == pytest.approx(counts[layers], rel=0.3)
+    keys = 2 * 2 * 3 * 256 * 256 * (bench.tokens - random_wan.TEXT_TOKENS)
+    assert bench._forward_flop(3) == pytest.approx(counts[6] - counts[3] + keys, rel=0.02)
+
+
+@pytest.mark.parametrize("changes", [(), ("model.model_name=wan2_2_5b", "model.trainable_models=dit",
+                                          "lora.lora_base_model=dit", "model.min_timestep_boundary=0")])  # fmt: skip
+def test_the_table_scales_what_was_measured(changes: tuple[str, ...]) -> None:
+    report = wan22.measure(settings(*changes), lambda *_: None, layers=2)
+    rows = {row[0]: row for row in report.rows}
+    assert list(rows) == ["rollout", "decode and back", "gradient steps", "optimizer", "update"]
+    seconds = {name: float(row[1]) for name, row in rows.items() if row[1] is not None}  # type: ignore[arg-type]
+    assert all(value > 0 for value in seconds.values())
+    # Eight steps of six layers where one of two was measured; four of the steps carry the gradient.
+    assert rows["rollout"][-1] == pytest.approx(24 * seconds["rollout"])
+    assert rows["gradient steps"][-1] == pytest.approx(12 * seconds["gradient steps"])
+    assert rows["decode and back"][-1] == pytest.approx(1.5 * seconds["decode and back"])  # two of three latent frames
+    whole = sum(float(row[-1]) for name, row in rows.items() if name != "update")  # type: ignore[arg-type]
+    assert rows["update"][-1] == pytest.approx(whole)
+    assert not report.marks and any(note.startswith("EXTRAPOLATED") for note in report.notes)
+    assert report.parameters["layers"] == 2 and report.parameters["all_layers"] == 6
+
+
+def test_families_without_a_released_size_are_refused() -> None:
+    with pytest.raises(ConfigError, match="wan2_2, wan2_2_5b"):
+        wan22.measure(presets.preset("pocket"), lambda *_: None)
+
+
+def test_the_released_sizes_are_those_of_the_names() -> None:
+    """14.3 and 5.0 billion parameters, without the memory for any."""
+    for name, billions, vae_millions in (("wan2_2", 14.29, 127), ("wan2_2_5b", 5.0, 705)):
+        with init_empty_weights():
+            expert = random_wan.WanTransformer3DModel(**RELEASED[name].transformer)
+            vae = random_wan.WanVae(**RELEASED[name].vae)
+        assert sum(p.numel() for p in expert.parameters()) / 1e9 == pytest.approx(billions, rel=0.01)
+        assert sum(p.numel() for p in vae.parameters()) / 1e6 == pytest.approx(vae_millions, rel=0.01)
+
+
+def test_the_command_asks_for_the_word_and_measures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["bench", "wan22"]) == 2
+    assert "--random-weights" in capsys.readouterr().err
+    assert main(["bench", "wan22", "--random-weights", "--set", "model.model_name=pocket"]) == 2
+    assert "released size" in capsys.readouterr().err
+    seen: list[str] = []
+
+    def child(name: str, *arguments: str, **_: object) -> None:
+        seen.extend([name, *arguments])
+        folder = Path(arguments[1])
+        config = files.load(folder / "config.yaml", check_files=False)
+        report = wan22.measure(config, lambda *_: None, layers=int(arguments[3]))
+        (folder / "report.json").write_text(json.dumps(report.content()))
+
+    monkeypatch.setattr("rewardfl_app.cli.inference_child.run", child)
+    arguments = ["--layers", "1", "--set", "data.height=64", "--set", "data.width=64", "--set", "data.num_frames=5"]
+    out = tmp_path / "wan22.json"
+    more = ["--set", "model.dtype=float32", "--json", str(out)]
+    assert main(["bench", "wan22", "--random-weights", *arguments, *more]) == 0
+    printed = capsys.readouterr().out
+    assert "EXTRAPOLATED" in printed and "gradient steps" in printed
+    assert json.loads(out.read_text())["parameters"]["layers"] == 1
+    assert seen[0] == "wan22" and seen[3:] == ["--layers", "1"]
