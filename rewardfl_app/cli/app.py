@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from rewardfl_app.cli import bench, check, data_check, generate, passport, queue, results, score, train
+from rewardfl_app.cli import bench, check, data_check, generate, import_roll, passport, queue, results, score, train
 from rewardfl_app.cli.inference_child import InferenceError
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.data.errors import DataError
@@ -43,6 +43,7 @@ app.command()(passport.passport)
 app.command()(generate.generate)
 app.command()(score.score)
 app.command("data-check")(data_check.data_check)
+app.command("import-roll")(import_roll.import_roll)
 app.command()(bench.bench)
 
 

@@ -25,6 +25,11 @@ def load(path: Path | str, check_files: bool = True) -> Config:
 
 def read(path: Path | str) -> dict[str, Any]:
     """The sections in a YAML file, unchecked. Raises ConfigError when it cannot be read or names a key twice."""
+    return read_with_text(path)[0]
+
+
+def read_with_text(path: Path | str) -> tuple[dict[str, Any], str]:
+    """The same, and the text of the file."""
     path = Path(path).expanduser()
     try:
         text = read_plain(path, plain_yaml.LARGEST_BYTES).decode("utf-8-sig")
@@ -40,11 +45,11 @@ def read(path: Path | str) -> dict[str, Any]:
             [Problem(key, f"{path}, line {line}: {key} is written twice; remove one of them.") for key, line in twice]
         )
     if content is None:
-        return {}
+        return {}, text
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ConfigError([Problem("", f"{path} must hold sections with settings, but it holds a {kind}.")])
-    return content
+    return content, text
 
 
 def to_mapping(config: Config) -> dict[str, Any]:

@@ -42,6 +42,22 @@ def parse(text: str) -> tuple[Any, list[tuple[str, int]]]:
         loader.dispose()
 
 
+def lines(text: str) -> dict[str, int]:
+    """The line of every key of a YAML text that `parse` reads, by its full name, as section.field."""
+    loader = _Loader(text)
+    try:
+        return dict(_key_lines(loader.get_single_node()))
+    finally:
+        loader.dispose()
+
+
+def _key_lines(node: yaml.Node | None, above: str = "") -> Iterable[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield f"{above}{key.value}", key.start_mark.line + 1
+            yield from _key_lines(value, f"{above}{key.value}.")
+
+
 def _repeated_keys(node: yaml.Node | None, above: str = "") -> Iterable[tuple[str, int]]:
     """Keys that a mapping of the file has twice, with their line; YAML itself would silently take the last."""
     if not isinstance(node, yaml.MappingNode):

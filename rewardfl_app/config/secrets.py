@@ -68,11 +68,16 @@ def holds_token(text: str) -> bool:
     )
 
 
+def names_secret(variable: str) -> bool:
+    """Whether the name of an environment variable says that its value is secret."""
+    return bool(_NAME.search(variable) and not _NAMES_A_PLACE.search(variable))
+
+
 def _values(environment: Mapping[str, str]) -> list[str]:
     """Values of the variables that are secret, the longest first; of USER:PASSWORD the password, too."""
     found = set()
     for name, value in environment.items():
-        if _NAME.search(name) and not _NAMES_A_PLACE.search(name):
+        if names_secret(name):
             found.add(value)
             if name.upper().endswith("_AUTH"):
                 found.add(value.partition(":")[2])
