@@ -105,6 +105,7 @@ class _Bench:
         """The transformer with its LoRA, the VAE, and one video's inputs."""
         self.vae = random_wan.vae(self.sizes, self.dtype, self.device)
         self.expert = random_wan.transformer(self.sizes, self.layers, self.dtype, self.device)
+        wan.attention(self.expert, self.config.model)
         wan.checkpointing(self.expert, self.config.model, self.device)
         self.trained = adaptation.LoraAdaptation(self.expert, self.config, seed=0)
         lora = self.config.lora

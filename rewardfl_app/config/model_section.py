@@ -92,6 +92,14 @@ class ModelConfig(Section):
         "Keep the checkpointed activations in CPU memory, copied while the GPU computes. Saves more GPU memory at the "
         "cost of transfers; needs use_gradient_checkpointing.",
     )
+    attention_backend: Literal[
+        "native", "native_flash", "native_efficient", "native_cudnn", "native_math", "flash", "xformers"
+    ] = _field(
+        "native",
+        "How the transformers compute attention; all of these have a backward pass. `native` lets PyTorch choose, the "
+        "other native ones hold it to one kernel, `flash` and `xformers` need their packages.",
+        applies="resume",
+    )
     dtype: Literal["bfloat16", "float32"] = _field(
         "bfloat16",
         "Number format of the frozen weights and of the forward pass. The trained LoRA weights and the sampler stay "

@@ -144,6 +144,7 @@ class WanModel:
         expert = load_expert(source, self._dtype, self.device, holds_first_frame=self.family.holds_first_frame)
         if lora is not None and added is not None:
             frozen_lora.put_on(expert, added, lora.strength, lora.merged)
+        attention(expert, self._settings)
         checkpointing(expert, self._settings, self.device)
         return expert
 
@@ -335,6 +336,19 @@ def _inferred(source: Source, infer: Any) -> dict[str, Any]:
     except (IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         message = f"{source.network}: the tensors of {source.place} have other shapes than this network's ({error})"
         raise WeightsError(message) from error
+
+
+def attention(expert: WanTransformer3DModel, model: ModelConfig) -> None:
+    """Sets how the transformer computes attention. Raises WeightsError where that is not to be had here."""
+    backend = model.attention_backend
+    if backend == "native":
+        return
+    try:
+        # diffusers marks those that hold PyTorch to one kernel with an underscore.
+        expert.set_attention_backend(f"_{backend}" if backend.startswith("native") else backend)
+    except (RuntimeError, ImportError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"model.attention_backend: {backend} cannot be used here ({reason}); set native") from error
 
 
 def checkpointing(expert: WanTransformer3DModel, model: ModelConfig, device: torch.device) -> None:

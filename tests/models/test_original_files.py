@@ -4,6 +4,8 @@ in one is named."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from rewardfl_app.config.schema import ModelConfig
 from rewardfl_app.models import sources, wan
 from rewardfl_app.models.sources import WeightsError
 from rewardfl_app.models.wan import WanModel
+from rewardfl_app.supervisor.command import package_environment
 
 SHARDS = 3
 
@@ -187,3 +190,46 @@ def test_files_of_the_other_model_are_told(tmp_path: Path) -> None:
     (tmp_path / "one" / "model_paths.json").write_text(json.dumps(listed))
     with pytest.raises(WeightsError, match="takes 36 channels, that of Wan2.2-TI2V-5B takes 48"):
         _ = wan.load(one).experts["high_noise"]
+
+
+_READ = """
+import sys
+from pathlib import Path
+import torch
+from rewardfl_app.models import sources, wan
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+import threading
+peak, over = [0.0], threading.Event()
+
+def watch():
+    while not over.wait(0.002):
+        peak[0] = max(peak[0], anonymous())
+
+wan.load_expert(sources.source("high_noise_model", [Path(sys.argv[1])]), torch.bfloat16)  # what reading itself needs
+before = anonymous()
+thread = threading.Thread(target=watch)
+thread.start()
+expert = wan.load_expert(sources.source("high_noise_model", [Path(sys.argv[2])]), torch.bfloat16)
+over.set()
+thread.join()
+weights = sum(p.numel() * p.element_size() for p in expert.parameters()) / 2**20
+print(weights, peak[0] - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by the system's own account")
+def test_reading_takes_the_memory_of_the_weights_and_no_second_copy(tmp_path: Path) -> None:
+    original_files.write_expert(tmp_path / "small", tiny_wan.transformer(), SHARDS, "i2v")
+    large = wan.WanTransformer3DModel(
+        num_attention_heads=4, attention_head_dim=128, in_channels=36, out_channels=16, text_dim=64, freq_dim=64,
+        ffn_dim=2048, num_layers=12,
+    )  # fmt: skip
+    original_files.write_expert(tmp_path / "large", large, SHARDS, "i2v")
+    argv = [sys.executable, "-c", _READ, str(tmp_path / "small"), str(tmp_path / "large")]
+    done = subprocess.run(argv, env=package_environment(), capture_output=True, text=True, timeout=300, check=True)
+    weights, added = map(float, done.stdout.split())
+    assert weights > 90 and added < 1.15 * weights, (weights, added)
