@@ -69,8 +69,10 @@ def config(converted: dict[str, Tensor]) -> dict[str, Any]:
     Raises KeyError for a tensor that is missing, ValueError where the VAE is of neither generation.
     """
     first, z_dim = converted["encoder.conv_in.weight"], converted["post_quant_conv.weight"].shape[0]
+    up = re.compile(r"decoder\.up_blocks\.0\.resnets\.(\d+)\.conv1\.weight")
+    num_res_blocks = max((int(found[1]) for key in converted if (found := up.fullmatch(key))), default=0)
     if not any(key.startswith("encoder.down_blocks.0.resnets.") for key in converted):
-        return {"base_dim": first.shape[0], "z_dim": z_dim}
+        return {"base_dim": first.shape[0], "z_dim": z_dim, "num_res_blocks": num_res_blocks}
     if z_dim != len(MEAN_48):
         raise ValueError(f"{z_dim} latent channels, Wan2.2's VAE has {len(MEAN_48)}")
     return {
@@ -78,6 +80,7 @@ def config(converted: dict[str, Tensor]) -> dict[str, Any]:
         # The decoder begins four times as wide as it ends (dim_mult 1, 2, 4, 4).
         "decoder_base_dim": converted["decoder.conv_in.weight"].shape[0] // 4,
         "z_dim": z_dim,
+        "num_res_blocks": num_res_blocks,
         "is_residual": True,
         "in_channels": first.shape[1],
         "out_channels": first.shape[1],

@@ -272,7 +272,8 @@ def load_expert(
 
 
 def _check_kind(source: Source, expert: WanTransformer3DModel, holds_first_frame: bool) -> None:
-    taken, given = expert.config["in_channels"], expert.config["out_channels"]
+    taken = expert.config["in_channels"]
+    given = expert.config["out_channels"] or taken  # as diffusers takes an empty one
     if taken != (given if holds_first_frame else 2 * given + 4):
         wanted = (
             "that of Wan2.2-TI2V-5B takes 48, as many as it gives"
