@@ -41,6 +41,7 @@ LIGHT = (
     "data.manifest",
     "data.video",
     "inference.compare",
+    "inference.export_target",
     "inference.pairs",
     "inference.passport",
     "inference.passport_charts",

@@ -15,7 +15,19 @@ from pathlib import Path
 import typer
 from typer.exceptions import TyperException
 
-from rewardfl_app.cli import bench, check, data_check, generate, import_roll, passport, queue, results, score, train
+from rewardfl_app.cli import (
+    bench,
+    check,
+    data_check,
+    export,
+    generate,
+    import_roll,
+    passport,
+    queue,
+    results,
+    score,
+    train,
+)
 from rewardfl_app.cli.inference_child import InferenceError
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.data.errors import DataError
@@ -41,6 +53,7 @@ app.command()(check.check)
 app.command()(results.compare)
 app.command()(passport.passport)
 app.command()(generate.generate)
+app.command()(export.export)
 app.command()(score.score)
 app.command("data-check")(data_check.data_check)
 app.command("import-roll")(import_roll.import_roll)

@@ -23,7 +23,7 @@ class InferenceError(RunError):
         self.exit_code = exit_code
 
 
-_WORK = {"score": "Scoring", "data-check": "Checking the data"}
+_WORK = {"score": "Scoring", "data-check": "Checking the data", "export": "The export"}
 _WORK.update(dict.fromkeys(("memory", "gradients", "step"), "Measuring"))
 _LOOK_EVERY = 0.25  # seconds
 

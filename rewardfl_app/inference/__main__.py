@@ -1,5 +1,5 @@
-"""`python -m rewardfl_app.inference generate|evaluate|score|data-check|compare|preview`: the process that loads weights
-and renders or measures, a child of the command line or of the page.
+"""`python -m rewardfl_app.inference generate|evaluate|score|data-check|compare|export|preview`: the process that loads
+weights and renders, measures or exports, a child of the command line or of the page.
 
 Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
 """
@@ -71,6 +71,11 @@ def _measure(options: argparse.Namespace) -> None:
 
         write_comparison(ComparisonRequest.of(content))
         return
+    if options.command == "export":
+        from rewardfl_app.inference.export import ExportRequest, export
+
+        export(ExportRequest.of(content))
+        return
     from rewardfl_app.inference.data_check import DataCheckRequest, data_check
     from rewardfl_app.inference.score import score
 
@@ -96,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         ("score", "the faces of a video"),
         ("data-check", "the faces of the clips of a metadata.csv"),
         ("compare", "the film and the report of a comparison"),
+        ("export", "what a checkpoint trained, for other tools"),
     )
     for name, text in requests:
         command = commands.add_parser(name, help=text)

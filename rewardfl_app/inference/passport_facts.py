@@ -30,8 +30,8 @@ EMBEDDED_LICENCE = (
     "on drawn faces; no person is in them."
 )
 WAN_LICENCE = (
-    "The weights of Wan2.2 and of its Lightning distillation have licences of their own, published beside them; a LoRA "
-    "is used together with them and on their terms."
+    "The weights of Wan2.2 are published under Apache-2.0, those of a distillation such as Lightning under the licence "
+    "beside them; what was trained is used together with them and on their terms."
 )
 FACE_LICENCE = (
     "The face packs of insightface (such as antelopev2) are given for non-commercial research only. This model was "
@@ -108,7 +108,7 @@ def collect(run: RunFolder, settings: Config, step: int | None = None) -> Facts:
         evaluation=about,
         alarm=alarms.get(at) if at is not None else None,
         best=chosen,
-        licences=tuple(_licences(settings)),
+        licences=tuple(licences(settings)),
     )
 
 
@@ -160,7 +160,8 @@ def _text(value: object) -> str:
     return "" if value is None else changes.spoken(value) if not isinstance(value, str) else value
 
 
-def _licences(settings: Config) -> list[str]:
+def licences(settings: Config) -> list[str]:
+    """The notes on whose terms the model of a run is used: `settings` as a person gave them."""
     if (
         settings.model.model_name == "pocket"
         and not settings.model.model_paths

@@ -7,25 +7,21 @@ is trained on top is another adapter (see `lora`), and that one alone is ever sw
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError
 from torch import nn
 
 from rewardfl_app.config.schema import DIFFUSERS_NAME
-from rewardfl_app.models import lora_formats
-from rewardfl_app.models.lora_formats import METADATA_KEY, LoraTensors
-from rewardfl_app.models.sources import WeightsError
-from rewardfl_app.models.tensor_file import open_tensors
+from rewardfl_app.models import lora_file
+from rewardfl_app.models.lora_file import PEFT_SETTINGS
+from rewardfl_app.models.lora_formats import LoraTensors, LowRank
 from rewardfl_app.runs import content
-from rewardfl_app.runs.jsonfile import read_json
 
 if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import Expert, ModelConfig
 
 ADAPTER = "frozen"
-_PEFT_SETTINGS = "adapter_config.json"  # where PEFT keeps rank and alpha, beside the file
 
 
 @dataclass(frozen=True)
@@ -47,23 +42,12 @@ class FrozenLora:
 
     def content(self) -> list[object]:
         """What the expert's results depend on."""
-        files = [self.path, *([settings] if (settings := self.path.parent / _PEFT_SETTINGS).is_file() else [])]
+        files = [self.path, *([settings] if (settings := self.path.parent / PEFT_SETTINGS).is_file() else [])]
         return [*(content.file_digest(file) for file in files), self.strength, self.merged]
 
     def read(self) -> LoraTensors:
         """What is in the file. Raises WeightsError naming the file, and the key that is wrong."""
-        place = f"model.{self.expert}_lora: {self.path}"
-        try:
-            with open_tensors(self.path) as opened:
-                tensors = {key: opened.get_tensor(key) for key in opened.offset_keys()}
-                metadata = opened.metadata() or {}
-        except (SafetensorError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise WeightsError(f"{place} is missing, truncated or not a safetensors file ({reason})") from error
-        settings = _settings(metadata, place)
-        if settings is None and any(key.startswith("base_model.") for key in tensors):
-            settings = read_json(self.path.parent / _PEFT_SETTINGS)
-        return lora_formats.read(tensors, place, f"{DIFFUSERS_NAME[self.expert]}.", settings)
+        return lora_file.read(self.path, f"model.{self.expert}_lora: {self.path}", f"{DIFFUSERS_NAME[self.expert]}.")
 
 
 def of(model: ModelConfig, expert: Expert) -> FrozenLora | None:
@@ -93,7 +77,7 @@ def put_on(network: WanTransformer3DModel, lora: LoraTensors, strength: float, m
         _keep(network, {name: lora.layers[name] for name in beside}, strength)
 
 
-def _keep(network: WanTransformer3DModel, layers: Mapping[str, lora_formats.LowRank], strength: float) -> None:
+def _keep(network: WanTransformer3DModel, layers: Mapping[str, LowRank], strength: float) -> None:
     most = max(low.rank for low in layers.values())
     config = LoraConfig(
         r=most,
@@ -109,15 +93,3 @@ def _keep(network: WanTransformer3DModel, layers: Mapping[str, lora_formats.LowR
         layer.lora_B[ADAPTER].weight.data.copy_(low.up)
         layer.scaling[ADAPTER] = low.scale * strength
     network.requires_grad_(False)
-
-
-def _settings(metadata: Mapping[str, str], place: str) -> dict[str, Any] | None:
-    """PEFT's settings as diffusers keeps them in a file's metadata, without the network's name before each."""
-    text = metadata.get(METADATA_KEY)
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-        return {key.removeprefix("transformer.").removeprefix("transformer_2."): value for key, value in found.items()}
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{place} has metadata that cannot be read ({METADATA_KEY}): copy it again") from error
