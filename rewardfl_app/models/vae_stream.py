@@ -163,7 +163,9 @@ class ChunkedDecode:
                 found = torch.autograd.grad(outputs, (latents, *(given or ())), gradients, materialize_grads=True)
             del outputs, gradients
             adjoint[:, :, self._span(chunk)] = found[0]
-            back = found[1:]
+            # Copies: slices would keep the gradients of the convolutions' whole inputs alive during the next chunk.
+            back = [part.clone() for part in found[1:]]
+            del found
             self._give_back()
         self._kept.clear()
         return adjoint
