@@ -92,9 +92,9 @@ def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
 
 def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """`AutoencoderKLWan._encode` in one pass: mean and log variance [B, 32, T', h, w] in the VAE's dtype."""
-    if vae.config["is_residual"]:
-        # The Wan2.2-5B encoder averages over time from the first frame of each chunk on, which one pass does not
-        # reproduce.
+    # The Wan2.2-5B encoder averages over time from the first frame of each chunk on, which one pass does not reproduce.
+    # On an accelerator one pass over a long clip would need more memory than a training step.
+    if vae.config["is_residual"] or video.device.type != "cpu":
         return vae._encode(video)
     encoder = vae.encoder
     x = patchify(video, patch_size=vae.config["patch_size"]) if vae.config["patch_size"] is not None else video

@@ -70,6 +70,28 @@ def decode_chunk(vae: AutoencoderKLWan, latents: Tensor, caches: Caches | None) 
     return vae_sequence.at_least_float32(video[:batch]), tuple(cache[:batch] for cache in chunk.left)
 
 
+@torch.no_grad()
+def decode_all(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """Frames [B, 3, T, H, W] of normalised latents [B, 16, T', h, w], as `vae_sequence.decode`, without a graph.
+
+    On an accelerator, where the memory for a whole clip would be several times that of a training step, clip by clip
+    and one latent frame at a time.
+    """
+    if latents.device.type == "cpu":
+        return vae_sequence.decode(vae, latents)
+    return torch.cat([decode_streamed(vae, clip) for clip in latents.split(1)])
+
+
+def decode_streamed(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """The same one latent frame at a time, wherever it is."""
+    caches: Caches | None = None
+    parts = []
+    for part in latents.split(1, dim=2):
+        frames, caches = decode_chunk(vae, part, caches)
+        parts.append(frames)
+    return torch.cat(parts, dim=2)
+
+
 class Decode(Protocol):
     """The decode of a clip's latents and its transpose."""
 

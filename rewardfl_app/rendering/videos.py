@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rewardfl_app.models import sampling, vae_sequence
+from rewardfl_app.models import sampling, vae_stream
 
 if TYPE_CHECKING:
     from rewardfl_app.models.sampling import Grid
@@ -44,7 +44,7 @@ def render(
 
     final = sampling.rollout(velocity, latents.to(model.device), grid, start=start)[-1]
     before_step(grid.num_steps)
-    return vae_sequence.decode(model.vae, final).clamp(-1, 1)
+    return vae_stream.decode_all(model.vae, final).clamp(-1, 1)
 
 
 def evaluation_key(seed: int, index: int) -> tuple[int, ...]:

@@ -40,6 +40,13 @@ def test_chunks_are_the_frames_that_diffusers_decodes(
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 6])
+def test_one_latent_frame_at_a_time_is_the_whole_video(vae: AutoencoderKLWan, frames: int) -> None:
+    latents = 3 * torch.randn(2, 16, frames, 4, 6)
+    got = vae_stream.decode_streamed(vae, latents)
+    torch.testing.assert_close(got, vae_stream.decode_all(vae, latents), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("batch", "frames", "size"), [(1, 3, 1), (2, 7, 1), (1, 6, 2), (2, 5, 4)])
 def test_the_gradient_is_that_of_one_graph(vae: AutoencoderKLWan, batch: int, frames: int, size: int) -> None:
     vae = vae.double()
