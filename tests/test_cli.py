@@ -294,7 +294,7 @@ def test_help_lists_exactly_the_commands_that_exist(cli: Cli) -> None:
     listed = told.stdout.split("Commands:")[1].splitlines()
     found = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     known = "train resume stop save set queue status runs check compare passport generate export score data-check "
-    assert found == (known + "import-roll bench").split()
+    assert found == (known + "import-roll download bench").split()
 
 
 def test_compare_writes_its_three_files(cli: Cli, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "rewardfl_app"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("runs",),
-    ("models", "rewards", "data"),
+    ("models", "rewards", "data", "downloads"),
     ("rendering",),
     ("training", "inference", "pocket"),
     ("bench",),
@@ -40,6 +40,7 @@ LIGHT = (
     "data.inspection",
     "data.manifest",
     "data.video",
+    "downloads",
     "inference.compare",
     "inference.export_target",
     "inference.pairs",

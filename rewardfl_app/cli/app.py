@@ -19,6 +19,7 @@ from rewardfl_app.cli import (
     bench,
     check,
     data_check,
+    download,
     export,
     generate,
     import_roll,
@@ -57,6 +58,7 @@ app.command()(export.export)
 app.command()(score.score)
 app.command("data-check")(data_check.data_check)
 app.command("import-roll")(import_roll.import_roll)
+app.command()(download.download)
 app.command()(bench.bench)
 
 
