@@ -157,8 +157,7 @@ def latents_of(pipe: WanImageToVideoPipeline, image: Tensor, prompts: list[str],
         guidance_scale=1.0,
         latents=noise,
         output_type="latent",
-        max_sequence_length=16,
-        **more,
+        **{"max_sequence_length": 16, **more},
     ).frames
 
 
