@@ -67,13 +67,15 @@ class _Line:
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._shown_at = time.monotonic() if not self._terminal else 0.0
+        self._what = ""
         self._seen: deque[tuple[float, int]] = deque()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show it, if the last time was long enough ago."""
         now = time.monotonic()
-        if self._seen and done < self._seen[-1][1]:
-            self._seen.clear()  # a file began again
+        if what != self._what or (self._seen and done < self._seen[-1][1]):
+            self._seen.clear()  # what was there before this file, or before it began again, has not come just now
+        self._what = what
         self._seen.append((now, done))
         while now - self._seen[0][0] > _WINDOW:
             self._seen.popleft()

@@ -17,11 +17,14 @@ class Name(StrEnum):
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file whose files are wanted side by side. `size` in bytes; `digest` as fetch.digest_of writes it."""
+    """A zip file whose files are wanted side by side. `size` and `unpacked`: bytes of it and of what is in it; `digest`
+    as fetch.digest_of writes it.
+    """
 
     name: str
     url: str
     size: int
+    unpacked: int
     digest: str
 
 
@@ -62,6 +65,7 @@ OFFERS = {
             "antelopev2.zip",
             "https://github.com/deepinsight/insightface/releases/download/v0.7/antelopev2.zip",
             360_662_982,
+            427_550_200,
             "sha256:8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5",
         ),
         settings=("reward.reward_model_path={folder}",),

@@ -75,7 +75,7 @@ def _archive(archive: Archive, folder: Path, tell: Tell) -> None:
         return
     path = folder / archive.name
     if num_bytes(path) != file.size or digest_of(path, file.digest) != file.digest:
-        require_room(folder, file.size - num_bytes(part_of(path)))
+        require_room(folder, archive.unpacked + max(file.size - num_bytes(part_of(path)), 0))
         fetch(file, path, tell)
     tell(f"unpacking {archive.name}", file.size, file.size)
     record.add(file, unpack(path, folder))

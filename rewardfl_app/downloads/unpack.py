@@ -15,6 +15,7 @@ from rewardfl_app.downloads import DownloadError, readable
 from rewardfl_app.runs import durable
 
 MOST_BYTES = 4 * 10**9  # unpacked
+SPARE_BYTES = 500 * 10**6  # left on the disk, for whatever else writes there meanwhile
 _MOST_MEMBERS = 200
 _MOST_RATIO = 200  # unpacked to packed, of a member above a megabyte: weights hardly shrink
 _CHUNK = 2**20  # bytes
@@ -46,12 +47,14 @@ def unpack(archive: Path, folder: Path, needed: str = ".onnx") -> list[Path]:
 
 
 def require_room(folder: Path, num_bytes: int) -> None:
-    """Raises DownloadError, with what is missing, when the disk of a folder has less room than that."""
-    free = shutil.disk_usage(folder).free
-    if free < num_bytes:
+    """Raises DownloadError, with what is missing, when the disk of a folder cannot take that and keep SPARE_BYTES."""
+    if not num_bytes:
+        return
+    free, needed = shutil.disk_usage(folder).free, num_bytes + SPARE_BYTES
+    if free < needed:
         raise DownloadError(
-            f"{folder} has {readable(free)} free and {readable(num_bytes)} are needed: make room for "
-            f"{readable(num_bytes - free)} more, or name a folder on another disk with --to."
+            f"{folder} has {readable(free)} free and {readable(needed)} are needed, {readable(SPARE_BYTES)} of it to "
+            f"spare: make room for {readable(needed - free)} more, or name a folder on another disk with --to."
         )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import io
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 from file_origin import Origin
 
 from rewardfl_app.cli import app, download
-from rewardfl_app.downloads import catalog, obtain
+from rewardfl_app.downloads import catalog, obtain, unpack
 from rewardfl_app.downloads.catalog import Archive, Name
 
 
@@ -51,6 +52,7 @@ def pack(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> bytes:
         "antelopev2.zip",
         f"{origin.url}/antelopev2.zip",
         len(content),
+        18,
         f"sha256:{hashlib.sha256(content).hexdigest()}",
     )
     offer = dataclasses.replace(catalog.OFFERS[Name.ANTELOPEV2], origin=small)
@@ -145,6 +147,18 @@ def test_a_disk_that_becomes_full_is_one_line(
     assert told.code == 1 and line.startswith(f"error: The disk of {tmp_path} is full: make room")
 
 
+def test_room_for_the_pack_and_for_what_is_in_it_is_asked_for_before(
+    cli: Cli, pack: bytes, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "SPARE_BYTES", 0)
+    needed = len(pack) + len(b"detector" + b"recogniser")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, needed - 1))  # type: ignore[attr-defined]
+    told = cli("antelopev2", "--to", tmp_path, "--yes")
+    [line] = told.stderr.splitlines()
+    assert told.code == 1 and "make room for 1 bytes more" in line
+    assert not origin.asked
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(cli: Cli, pack: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = cli("antelopev2", "--to", tmp_path / "file" / "pack", "--yes")
@@ -180,6 +194,11 @@ def test_progress_on_a_terminal_and_in_a_log(
     shown = capsys.readouterr().err
     assert "0 bytes of 1.0 GB (0%)  weights" in shown
     assert "100.0 MB of 1.0 GB (10%), 10.0 MB/s, 2 min left  weights" in shown and "\n" not in shown
+
+    line("the rest", 9 * 10**8, 10**9)  # of which much was there already
+    assert capsys.readouterr().err.endswith("900.0 MB of 1.0 GB (90%)  the rest")
+    line("the rest", 905 * 10**6, 10**9)
+    assert capsys.readouterr().err.endswith("905.0 MB of 1.0 GB (90%), 500.0 kB/s, 3 min left  the rest")
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: False)
     line = download._Line()

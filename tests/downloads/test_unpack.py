@@ -167,6 +167,7 @@ def test_too_little_room_is_told_before(
     pack: Callable[..., Path], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 99, 1))  # type: ignore[attr-defined]
-    with pytest.raises(DownloadError, match="make room for 3 bytes more"):
+    monkeypatch.setattr(unpack, "SPARE_BYTES", 5)
+    with pytest.raises(DownloadError, match="5 bytes of it to spare: make room for 8 bytes more"):
         unpack.unpack(pack(), folder)
     assert not list(folder.iterdir())
