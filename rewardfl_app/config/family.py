@@ -18,7 +18,7 @@ class Family:
     `pixels_per_latent` x `pixels_per_latent` pixels of four frames.
 
     `holds_first_frame`: the given frame takes the place of its latents at every step, where the transformers of other
-    families get it as channels of their own.
+    families get it as channels of their own. `offer`: what `download` calls its files, which lie in `repository`.
     """
 
     title: str
@@ -26,6 +26,8 @@ class Family:
     channels: int
     pixels_per_latent: int
     holds_first_frame: bool
+    offer: str = ""
+    repository: str = ""
 
     @property
     def is_mixture(self) -> bool:
@@ -44,10 +46,26 @@ class Family:
 
 
 _TWO_EXPERTS = ("high_noise_model", "low_noise_model", "text_encoder", "vae")
-_FAMILIES = {
+FAMILIES = {
     "pocket": Family("the pocket family", _TWO_EXPERTS, 16, 8, holds_first_frame=False),
-    "wan2_2": Family("Wan2.2-I2V-A14B", _TWO_EXPERTS, 16, 8, holds_first_frame=False),
-    "wan2_2_5b": Family("Wan2.2-TI2V-5B", ("dit", "text_encoder", "vae"), 48, 16, holds_first_frame=True),
+    "wan2_2": Family(
+        "Wan2.2-I2V-A14B",
+        _TWO_EXPERTS,
+        16,
+        8,
+        holds_first_frame=False,
+        offer="wan2_2",
+        repository="Wan-AI/Wan2.2-I2V-A14B",
+    ),
+    "wan2_2_5b": Family(
+        "Wan2.2-TI2V-5B",
+        ("dit", "text_encoder", "vae"),
+        48,
+        16,
+        holds_first_frame=True,
+        offer="wan2_2_5b",
+        repository="Wan-AI/Wan2.2-TI2V-5B",
+    ),
 }
 WORDS = {
     "high_noise_model": "high-noise model",
@@ -60,7 +78,7 @@ WORDS = {
 
 def of(model: ModelConfig) -> Family:
     """The family that a configuration names."""
-    return _FAMILIES[model.model_name]
+    return FAMILIES[model.model_name]
 
 
 def listed(family: Family) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rewardfl_app.config import family
+from rewardfl_app.config import family, obtaining
 from rewardfl_app.config.family import Family
 from rewardfl_app.config.plain_file import read_plain
 from rewardfl_app.config.problems import Problem
@@ -30,18 +30,17 @@ def missing_names(config: Config) -> Iterator[Problem]:
     if not model.model_paths and not model.model_id_with_origin_paths:
         yield Problem(
             "model.model_paths",
-            "Wan2.2's weights are not named: give a JSON file that lists the high-noise model, the low-noise model, "
-            "the text encoder and the VAE.",
+            f"The weights of {family.of(model).title} are not named. {obtaining.weights(family.of(model))}",
         )
     if not config.reward.reward_model_path:
         yield Problem(
             "reward.reward_model_path",
-            "The face pack is not named: give the folder with the ONNX files of insightface's antelopev2.",
+            f"The face pack is not named. {obtaining.FACE_PACK}",
         )
     if not config.data.metadata_path:
         yield Problem(
             "data.metadata_path",
-            "The training clips are not named: give a metadata.csv with the columns video and prompt.",
+            f"The training clips are not named. {obtaining.CLIPS}",
         )
 
 
@@ -71,16 +70,17 @@ def located(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def _file(field: str, path: str | None) -> Iterator[Problem]:
+def _file(field: str, path: str | None, get: str = "") -> Iterator[Problem]:
+    """`get`: where the file is to be had."""
     if path and not os.path.isfile(located(path)):
         what = "is a folder, but a file is needed" if os.path.isdir(located(path)) else "does not exist"
-        yield Problem(field, f"{path} {what}: correct the path.")
+        yield Problem(field, f"{path} {what}: correct the path.{get and f' {get}'}")
 
 
-def _folder(field: str, path: str | None) -> Iterator[Problem]:
+def _folder(field: str, path: str | None, get: str = "") -> Iterator[Problem]:
     if path and not os.path.isdir(located(path)):
         what = "is a file, but a folder is needed" if os.path.isfile(located(path)) else "does not exist"
-        yield Problem(field, f"{path} {what}: correct the path.")
+        yield Problem(field, f"{path} {what}: correct the path.{get and f' {get}'}")
 
 
 def named_entries(listed: object, kind: Family) -> list[object] | str:
@@ -104,7 +104,7 @@ def _weights(path: str | None, kind: Family) -> Iterator[Problem]:
     if not path:
         return
     if not os.path.isfile(located(path)):
-        yield from _file(field, path)
+        yield from _file(field, path, obtaining.weights(kind) if kind.repository else "")
         return
     needed = f"{kind.title} needs {len(kind.networks)} entries, by name or in this order: {', '.join(kind.networks)}"
     try:
@@ -142,7 +142,7 @@ def _lora(field: str, path: str | None) -> Iterator[Problem]:
     if path and os.path.isfile(located(path)) and located(path).suffix != ".safetensors":
         yield Problem(field, f"{path} is no .safetensors file: name the LoRA's own.")
     else:
-        yield from _file(field, path)
+        yield from _file(field, path, obtaining.LIGHTNING)
 
 
 def _face_pack(path: str | None) -> Iterator[Problem]:
@@ -151,12 +151,16 @@ def _face_pack(path: str | None) -> Iterator[Problem]:
         return
     folder = located(path)
     if not os.path.isdir(folder):
-        yield from _folder(field, path)
+        yield from _folder(field, path, obtaining.FACE_PACK)
     elif not any(folder.glob("*.onnx")):
         # Unpacking antelopev2.zip into a folder of that name leaves the files one folder deeper.
         nested = next(iter(sorted(folder.glob("*/*.onnx"))), None)
         advice = f"use {nested.parent}" if nested else "unpack the ONNX files of the face pack into it"
         yield Problem(field, f"{path} has no .onnx file in it: {advice}.")
+
+
+def _tokenizer(path: str) -> Iterator[Problem]:
+    yield from _folder("model.tokenizer_path", path, obtaining.TOKENIZER)
 
 
 def _judge(path: str | None) -> Iterator[Problem]:
@@ -176,7 +180,7 @@ FILE_RULES: list[tuple[tuple[str, ...], Callable[[Config], Iterator[Problem]]]] 
     ),
     (("model.high_noise_lora",), lambda config: _lora("model.high_noise_lora", config.model.high_noise_lora)),
     (("model.low_noise_lora",), lambda config: _lora("model.low_noise_lora", config.model.low_noise_lora)),
-    (("model.tokenizer_path",), lambda config: _folder("model.tokenizer_path", config.model.tokenizer_path)),
+    (("model.tokenizer_path",), lambda config: _tokenizer(config.model.tokenizer_path)),
     (("reward.reward_model_path",), lambda config: _face_pack(config.reward.reward_model_path)),
     (("reward.judge_model_path",), lambda config: _judge(config.reward.judge_model_path)),
 ]

@@ -68,6 +68,25 @@ def test_wan_needs_its_paths_and_nothing_else(wan: Mapping[str, Path]) -> None:
     assert wan_problems(wan) == []
 
 
+def test_what_is_missing_is_said_with_where_it_is_to_be_had(wan: Mapping[str, Path], tmp_path: Path) -> None:
+    told = {problem.field: problem.message for problem in found(preset="wan22_i2v_a14b")}
+    for field, parts in {
+        "model.model_paths": ("download wan2_2 --to DIR", "Wan-AI/Wan2.2-I2V-A14B", "model_paths.json"),
+        "reward.reward_model_path": ("download antelopev2 --to DIR", "deepinsight/insightface", "not for commercial"),
+        "data.metadata_path": ("metadata.csv", "video and prompt"),
+    }.items():
+        assert all(part in told[field] for part in parts), told[field]
+    gone = {
+        "model.model_paths": "download wan2_2",
+        "reward.reward_model_path": "download antelopev2",
+        "model.tokenizer_path": "google/umt5-xxl",
+        "model.high_noise_lora": "download lightning",
+    }
+    for field, part in gone.items():
+        [problem] = wan_problems(wan, f"{field}={tmp_path / 'gone.safetensors'}")
+        assert problem.field == field and "does not exist" in problem.message and part in problem.message
+
+
 def test_all_problems_are_told_at_once() -> None:
     problems = found("train.learnig_rate=1", "train.max_steps=abc", "data.num_frames=18", "data.height=70", "foo.x=1",
                      "reward.pool=median", "train.train_batch_size=7")  # fmt: skip

@@ -30,3 +30,12 @@ def test_weights_of_the_hugging_face_cache_are_not_missing() -> None:
 
 def test_pocket_needs_nothing() -> None:
     assert needs(values_of(presets.preset("pocket"))) == []
+
+
+def test_the_model_of_one_transformer_has_its_own_files() -> None:
+    found = {need.field: need for need in needs({"model.model_name": "wan2_2_5b"})}
+    assert "Wan2.2-TI2V-5B" in found["model.model_paths"].title
+    assert "download wan2_2_5b --to DIR" in found["model.model_paths"].text
+    assert not {"model.high_noise_lora", "model.low_noise_lora"} & set(found)
+    loras = {need.field: need for need in needs({"model.model_name": "wan2_2"})}
+    assert loras["model.high_noise_lora"].state == "optional" and "lightning" in loras["model.low_noise_lora"].text
