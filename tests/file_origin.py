@@ -27,6 +27,7 @@ class Origin(ThreadingHTTPServer):
         self.statuses: list[int] = []  # of the next answers
         self.redirects: dict[str, str] = {}
         self.with_etag = True
+        self.links: dict[str, str] = {}  # the Link header of an answer, by path
         self.asked: list[tuple[str, dict[str, str]]] = []
 
     @property
@@ -82,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body) if origin.announces is None else origin.announces))
         if origin.with_etag:
             self.send_header("ETag", etag)
+        if path in origin.links:
+            self.send_header("Link", origin.links[path])
         self.end_headers()
         with suppress(ConnectionError):  # who asked may have gone
             self.wfile.write(body[: origin.breaks.pop(0)] if origin.breaks else body)

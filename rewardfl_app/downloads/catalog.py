@@ -55,6 +55,7 @@ _APACHE = "Apache-2.0: use, change and pass it on, with its licence and notices.
 _TEXT_ENCODER = "models_t5_umt5-xxl-enc-bf16.pth"
 _TOKENIZER = "google/umt5-xxl"
 _LIGHTNING = "Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1"
+_LIGHTNING_FILES = tuple(f"{_LIGHTNING}/{name}_noise_model.safetensors" for name in ("high", "low"))
 
 OFFERS = {
     Name.ANTELOPEV2: Offer(
@@ -120,7 +121,7 @@ OFFERS = {
         title="Wan2.2-Lightning, the LoRAs of Wan2.2-I2V-A14B for few steps",
         licence=_APACHE,
         terms="https://huggingface.co/lightx2v/Wan2.2-Lightning",
-        origin=Repository("lightx2v/Wan2.2-Lightning", (f"{_LIGHTNING}/*.safetensors",)),
+        origin=Repository("lightx2v/Wan2.2-Lightning", _LIGHTNING_FILES),
         settings=(
             f"model.high_noise_lora={{folder}}/{_LIGHTNING}/high_noise_model.safetensors",
             f"model.low_noise_lora={{folder}}/{_LIGHTNING}/low_noise_model.safetensors",

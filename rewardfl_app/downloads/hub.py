@@ -18,6 +18,7 @@ from rewardfl_app.downloads.fetch import RemoteFile
 from rewardfl_app.downloads.web import BrokenOff, Token, ask, origin, persist
 
 _LARGEST_LIST = 2**24  # bytes
+_MOST_PAGES = 100
 
 
 def endpoint() -> str:
@@ -36,13 +37,19 @@ def token() -> Token | None:
 def files(repository: Repository) -> list[RemoteFile]:
     """The files that are wanted, sorted by name. Raises DownloadError when the repository has not got them."""
     api = f"{endpoint()}/api/models/{repository.name}"
-    commit = _get(f"{api}/revision/main", repository)
+    commit, _ = _get(f"{api}/revision/main", repository)
     revision = commit.get("sha") if isinstance(commit, dict) else None
     if not isinstance(revision, str) or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise _strange(repository)
-    listed = _get(f"{api}/tree/{revision}?recursive=true", repository)
-    if not isinstance(listed, list):
-        raise _strange(repository)
+    listed: list[Any] = []
+    page: str | None = f"{api}/tree/{revision}?recursive=true"
+    for _ in range(_MOST_PAGES):
+        if page is None:
+            break
+        entries, page = _get(page, repository)
+        if not isinstance(entries, list):
+            raise _strange(repository)
+        listed += entries
     found = sorted(_wanted(listed, repository, revision), key=lambda file: file.name)
     for pattern in repository.patterns:
         if not any(fnmatchcase(file.name, pattern) for file in found):
@@ -70,8 +77,10 @@ def _wanted(listed: list[Any], repository: Repository, revision: str) -> Iterato
         yield RemoteFile(name, f"{endpoint()}/{repository.name}/resolve/{revision}/{quote(name)}", size, digest)
 
 
-def _get(url: str, repository: Repository) -> Any:
-    def attempt() -> bytes:
+def _get(url: str, repository: Repository) -> tuple[Any, str | None]:
+    """What an address of the hub tells, and the address of the next page."""
+
+    def attempt() -> tuple[bytes, str]:
         with ask(url, token=token()) as response:
             try:
                 content = response.read(_LARGEST_LIST)
@@ -79,10 +88,12 @@ def _get(url: str, repository: Repository) -> Any:
                 raise BrokenOff(str(error)) from error
             if response.length:
                 raise BrokenOff("the list is cut off")
-            return content
+            return content, response.headers.get("Link") or ""
 
+    content, links = persist(f"the list of {repository.name}", attempt)
+    following = re.search(r'<([^>]+)>\s*;\s*rel="next"', links)
     try:
-        return json.loads(persist(f"the list of {repository.name}", attempt))
+        return json.loads(content), following[1] if following else None
     except (ValueError, RecursionError) as error:
         raise _strange(repository) from error
 

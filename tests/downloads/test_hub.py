@@ -191,6 +191,25 @@ def test_a_list_that_is_none_is_told(origin: Origin, tmp_path: Path, listed: byt
         get(Name.WAN2_2_5B, tmp_path)
 
 
+def test_a_list_of_several_pages_is_read_to_its_end(origin: Origin) -> None:
+    publish(origin, Name.WAN2_2)
+    whole = hub.files(repository(Name.WAN2_2))
+    path = next(path for path in origin.contents if "/tree/" in path)
+    entries = json.loads(origin.contents[path])
+    for number in range(3):
+        origin.contents[f"{path}{'x' * number}"] = json.dumps(entries[number::3]).encode()
+        if number < 2:
+            origin.links[f"{path}{'x' * number}"] = f'<{origin.url}{path}{"x" * (number + 1)}?cursor=a>; rel="next"'
+    assert hub.files(repository(Name.WAN2_2)) == whole
+
+
+def test_one_of_two_loras_is_too_few(origin: Origin, tmp_path: Path) -> None:
+    files = {name: content for name, content in REPOSITORIES[Name.LIGHTNING].items() if "low_noise" not in name}
+    origin.publish(repository(Name.LIGHTNING).name, files, set())
+    with pytest.raises(DownloadError, match="has no .*low_noise_model.safetensors"):
+        get(Name.LIGHTNING, tmp_path)
+
+
 def test_a_list_that_is_cut_off_is_asked_for_again(origin: Origin) -> None:
     publish(origin, Name.LIGHTNING)
     origin.breaks = [5]
