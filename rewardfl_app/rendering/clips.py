@@ -116,6 +116,10 @@ class ClipEncoder:
             self._kept.clear()
             self._bytes = 0
 
+    def let_networks_go(self) -> None:
+        """From now on the networks go after every use: what they will be asked for is kept (see `preparation`)."""
+        self._release = True
+
     def missing(self, part: Part, position: int) -> bool:
         """Whether a part that the clips carry still has to be computed. Raises DataError naming the row."""
         if self._records is None or not self._carries(part):

@@ -43,25 +43,25 @@ class Wanted:
 def prepare(
     model: WanModel,
     wanted: Sequence[Wanted],
-    prefixes: Prefixes,
+    prefixes: Prefixes | None,
     progress: Progress = lambda what, done, total: None,
     *,
     limit_bytes: int | None = None,
 ) -> None:
     """Computes and keeps what is missing; afterwards none of the networks that it took is in memory.
 
-    A clip that cannot be used is passed over: whoever asks for it gets the error. `limit_bytes`: how much can be kept.
-    Raises ConfigError when that is too little.
+    A clip that cannot be used is passed over: whoever asks for it gets the error. `prefixes` None: of clips alone.
+    `limit_bytes`: how much can be kept. Raises ConfigError when that is too little.
     """
     usable = [_Usable(each) for each in wanted]
     if limit_bytes is not None:
-        _check_room(usable, prefixes.stop > 0, limit_bytes)
+        _check_room(usable, prefixes is not None and prefixes.stop > 0, limit_bytes)
     rows = [(each, position) for each in usable for position in each.shapes]
     _stage("Encoding the prompts", [row for row in rows if row[0].lacks(("text",), row[1])], ("text",), progress)
     model.release("text_encoder")
     _stage("Encoding the clips", [row for row in rows if row[0].lacks(_PICTURES, row[1])], _PICTURES, progress)
     model.release("vae_encoder")
-    if prefixes.stop == 0:
+    if prefixes is None or prefixes.stop == 0:
         return
     missing = [(each.clips, position, noise) for each in usable for position, noise in each.missing(prefixes)]
     for done, (clips, position, noise) in enumerate(missing):

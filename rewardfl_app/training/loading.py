@@ -93,12 +93,11 @@ class Loader:
         self._check_faces(data, clips, scorer)
         order = Order(len(data), config.train.seed)
         source = SampleSource(clips, [row.index for row in data.rows], order, config, self._ranks)
-        if config.sampling.prefix_seeds and store.is_on:
+        if store.is_on and (config.sampling.prefix_seeds or memory_is_scarce(device)):
             # Before a network that trains is read, so that one large network at a time is in memory.
             training = source.needed(_batches_left(config, checkpoint.step if checkpoint else 0))
             evaluating = self._evaluation_samples(len(evaluation_data))
-            wanted = [Wanted(clips, training), Wanted(evaluation_clips, evaluating)]
-            self._prepare(model, wanted, prefixes, store)
+            self._prepare(model, [Wanted(clips, training), Wanted(evaluation_clips, evaluating)], prefixes, store)
         self._reporter.status("loading", "Loading the video model.")
         adaptations = weights.adapt(model, foreseen)
         if checkpoint is not None:
@@ -143,15 +142,27 @@ class Loader:
         return [(index, evaluation_key(settings.seed, index)) for index in mine]
 
     def _prepare(self, model: WanModel, wanted: list[Wanted], prefixes: Prefixes, store: Store) -> None:
+        """Computes and keeps what does not depend on what trains, and lets go what it took.
+
+        Raises ConfigError where the store has too little room for leading steps that are to be kept; without them the
+        encoders stay in memory instead.
+        """
+
         def progress(what: str, done: int, total: int) -> None:
             self._reporter.status("loading", f"{what}: {done + 1} of {total}.")
 
+        keeps_prefixes = self._config.sampling.prefix_seeds > 0
         error: ConfigError | None = None
         try:
-            prepare(model, wanted, prefixes, progress, limit_bytes=store.limit_bytes // self._ranks.size)
+            limit = store.limit_bytes // self._ranks.size
+            prepare(model, wanted, prefixes if keeps_prefixes else None, progress, limit_bytes=limit)
         except ConfigError as met:
             error = met
-        self._raise_together(error)
+        if keeps_prefixes:
+            self._raise_together(error)
+        elif self._ranks.all_true(error is None):
+            for each in wanted:
+                each.clips.let_networks_go()
 
     def _check_faces(self, data: ClipDataset, clips: ClipEncoder, scorer: Scorer) -> None:
         """Raises DataError naming every row (of those looked at) whose first frame shows no face; ranks share the work.
@@ -182,6 +193,11 @@ def _batches_left(config: Config, updates: int) -> range:
     """The batches of samples that the updates after the first `updates` take."""
     rounds = config.train.num_train_epochs
     return range(updates // rounds, -(-config.train.max_steps // rounds))
+
+
+def memory_is_scarce(device: torch.device) -> bool:
+    """Whether networks that are seldom used had better go from the device: from an accelerator."""
+    return device.type != "cpu"
 
 
 def _device(ranks: Ranks) -> torch.device:

@@ -20,6 +20,7 @@ from rewardfl_app.rendering.scoring import Scorer
 from rewardfl_app.runs import checkpoints, metrics
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.training import loading
 from rewardfl_app.training.__main__ import main
 from rewardfl_app.training.step import TrainingStep
 
@@ -135,6 +136,29 @@ def test_with_the_anchor_and_rounds(make_run: MakeRun, seen: list[tuple[str, fro
     assert train(kept) == 0
     assert seen and not any(networks & FROZEN for _, networks in seen)
     assert_same(off, kept)
+
+
+def test_where_memory_is_scarce_the_encoders_go_with_fresh_noise_too(
+    make_run: MakeRun, seen: list[tuple[str, frozenset[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, scarce, small = make_run("plain", **SHORT), make_run("scarce", **SHORT), make_run("small", **SHORT)
+    assert train(plain) == 0
+    assert any("text_encoder" in networks for _, networks in seen)
+    seen.clear()
+    cache = plain.path.parent / ".cache"
+    shutil.rmtree(cache)
+    monkeypatch.setattr(loading, "memory_is_scarce", lambda device: True)
+    assert train(scarce) == 0
+    assert seen and not any(networks & {"text_encoder", "vae_encoder"} for _, networks in seen)
+    assert any("high_noise" in networks for _, networks in seen), "its steps start from fresh noise"
+    assert_same(plain, scarce)
+
+    shutil.rmtree(cache)
+    tight = files.load(small.config)
+    files.dump(tight.model_copy(update={"data": tight.data.model_copy(update={"cache_gb": 1e-6})}), small.config)
+    seen.clear()
+    assert train(small) == 0, "without room for everything they stay"
+    assert any("text_encoder" in networks for _, networks in seen)
 
 
 def test_a_cache_that_is_lost_on_the_way_costs_only_time(
