@@ -118,7 +118,7 @@ class Engine:
         self._engine, *_ = deepspeed.initialize(
             model=nn.ModuleList(self._networks) if self.zero_stage == 3 else _Trained(parameters),
             optimizer=optimizer,
-            config=_deepspeed_config(config),
+            config=_deepspeed_config(config, sum(parameter.numel() for parameter in parameters)),
         )
         self.state = OptimizerState(self._engine, self.zero_stage)
         self._remaining = 0
@@ -258,13 +258,15 @@ class Engine:
         self._accumulating.close()
 
 
+_LARGEST_BUCKET = 500_000_000  # parameters, DeepSpeed's own default
 _HELD = "held by the engine"  # stands for a module that still needs the weight
 
 
-def _deepspeed_config(config: Config) -> dict[str, Any]:
+def _deepspeed_config(config: Config, num_parameters: int) -> dict[str, Any]:
     settings = config.deepspeed
     pinned = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    zero: dict[str, Any] = {"stage": settings.zero_stage}
+    # The buffer that gradients are reduced in is as long as this, whatever the gradients: by default 2 GB.
+    zero: dict[str, Any] = {"stage": settings.zero_stage, "reduce_bucket_size": min(num_parameters, _LARGEST_BUCKET)}
     if settings.offload_optimizer and settings.zero_stage:
         zero["offload_optimizer"] = pinned
     if settings.zero_stage == 3:
