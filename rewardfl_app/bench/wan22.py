@@ -108,9 +108,7 @@ class _Bench:
         wan.attention(self.expert, self.config.model)
         wan.checkpointing(self.expert, self.config.model, self.device)
         self.trained = adaptation.LoraAdaptation(self.expert, self.config, seed=0)
-        lora = self.config.lora
         self.lora_parameters = sum(parameter.numel() for parameter in self.trained.parameters())
-        assert lora.lora_rank > 0
         train = self.config.train
         parameters = self.trained.parameters()
         self.adamw = torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)

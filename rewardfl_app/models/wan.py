@@ -353,6 +353,7 @@ def attention(expert: WanTransformer3DModel, model: ModelConfig) -> None:
 
 
 def checkpointing(expert: WanTransformer3DModel, model: ModelConfig, device: torch.device) -> None:
+    """Has the blocks computed again in the backward pass, their inputs kept in host memory where that is asked for."""
     if not model.use_gradient_checkpointing:
         return
     offloaded = OffloadedCheckpoint(expert.blocks) if model.use_gradient_checkpointing_offload else None

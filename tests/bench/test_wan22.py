@@ -50,7 +50,7 @@ def settings(*changes: str, preset: str = "wan22_i2v_a14b") -> Config:
 
 def test_the_operations_counted_are_those_that_are_done() -> None:
     config = settings("model.use_gradient_checkpointing=false", "model.use_gradient_checkpointing_offload=false")
-    counts = {}
+    counts, back = {}, {}
     for layers in (3, 6):
         bench = wan22._Bench(config, layers)
         bench.make()
@@ -63,10 +63,21 @@ def test_the_operations_counted_are_those_that_are_done() -> None:
         ):
             bench._velocity(bench.x)
         counts[layers] = done.get_total_flops()
+        leaf = bench.x.clone().requires_grad_(True)
+        with sdpa_kernel(SDPBackend.MATH), bench.trained.base():
+            total = bench._velocity(leaf).sum()
+            with FlopCounterMode(display=False) as done:
+                torch.autograd.grad(total, leaf)
+        back[layers] = done.get_total_flops()
         # What embeds time, text and latents is left out, and the text's keys and values are counted for every token.
         assert bench._forward_flop(layers) == pytest.approx(counts[layers], rel=0.3)
     keys = 2 * 2 * 3 * 256 * 256 * (bench.tokens - random_wan.TEXT_TOKENS)
     assert bench._forward_flop(3) == pytest.approx(counts[6] - counts[3] + keys, rel=0.02)
+    # This kernel keeps the weights of the attention, which others compute again: two thirds of them, not the half more.
+    products, attention = bench._product_flop(3), bench._attention_flop(3)
+    texts = 2 * 2 * 3 * 256 * 256 * bench.tokens + 3 * 2 * 2 * 256 * random_wan.TEXT_TOKENS * bench.tokens
+    assert back[6] - back[3] == pytest.approx(products + 2 * attention - texts, rel=0.03)
+    assert bench._backward_flop(3) == products + 2.5 * attention
 
 
 @pytest.mark.parametrize("changes", [(), ("model.model_name=wan2_2_5b", "model.trainable_models=dit",

@@ -36,7 +36,7 @@ def test_the_output_and_its_gradient_stay(saved_pipeline: Path, backend: str) ->
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
 
 
-def test_it_is_held_to_the_one_that_was_chosen(saved_pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_held_to_the_one_that_was_chosen(saved_pipeline: Path) -> None:
     expert = wan.load(model_config(saved_pipeline, attention_backend="native_math")).experts["high_noise"]
     chosen = {block.attn1.processor._attention_backend for block in expert.blocks}
     assert chosen == {AttentionBackendName._NATIVE_MATH}

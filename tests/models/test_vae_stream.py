@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -103,3 +104,22 @@ def test_bfloat16_stays_bfloat16_inside_and_float32_outside() -> None:
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, vae_sequence.decode(vae, latents), rtol=0.05, atol=0.05)
     assert decode.pull_back(lambda place, frames: torch.ones_like(frames), lambda place: True).dtype == torch.float32
+
+
+def test_of_the_chunk_before_only_what_goes_on_is_alive(vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices of the gradients of a convolution's input would keep all of it in memory."""
+    given: list[weakref.ref[torch.Tensor]] = []
+    grad = torch.autograd.grad
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        assert all(found() is None for found in given)
+        found = grad(*arguments, **options)
+        given[:] = [weakref.ref(part) for part in found[1:]]
+        return found
+
+    decode = ChunkedDecode(vae, torch.randn(1, 16, 4, 4, 4), 1)
+    for _ in decode.frames():
+        pass
+    monkeypatch.setattr(torch.autograd, "grad", noting)
+    decode.pull_back(lambda place, frames: torch.ones_like(frames), lambda place: True)
+    assert len(given) == 0  # the first chunk has nothing before it

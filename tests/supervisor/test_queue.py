@@ -170,6 +170,21 @@ def test_a_run_whose_start_was_cut_off_waits_again_before_the_others(
     assert [event["kind"] for event in read_events(first)].count("put_back") == 3
 
 
+def test_the_last_of_the_queue_waits_again_too(start: Start) -> None:
+    run = start("completes", queue=True)
+    runs_dir = run.path.parent
+    gone = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    record = {**process.describe(gone.pid, []), "role": "wrapper", "waited": True, "started": 1.0}
+    gone.kill()
+    gone.wait()
+    write_json_atomic(run.process, record)
+    write_status(run, Status("starting", total=3))
+    queue_file.write(runs_dir, [])
+    reconcile.reconcile(runs_dir)
+    assert supervisor.wait(run, poll=0.02)["cause"] == "completed"
+    assert [event["kind"] for event in read_events(run)].count("put_back") == 1
+
+
 def test_a_start_that_is_cut_off_again_and_again_is_given_up(start: Start) -> None:
     run = start("completes", queue=True)
     runs_dir = run.path.parent
