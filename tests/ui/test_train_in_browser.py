@@ -247,11 +247,12 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
         return found and not page.locator(".ds-progress").is_visible()
 
     until(page, done)
-    page.wait_for_function("(document.querySelector('.frame .face')?.getBoundingClientRect().width || 0) > 0")
-    box = page.locator(".frame").first.evaluate(
-        "f => { const [a, b] = [f, f.querySelector('.face')].map(n => n.getBoundingClientRect());"
-        " return [(b.left - a.left) / a.width, (b.top - a.top) / a.height]; }"
-    )
+    # Measured in the moment it is seen: the table is drawn again with every clip looked at, its pictures a moment later.
+    box = page.wait_for_function(
+        "() => { const [f] = document.querySelectorAll('.frame'); if (!f?.querySelector('.face')) return null;"
+        " const [a, b] = [f, f.querySelector('.face')].map(n => n.getBoundingClientRect());"
+        " return b.width > 0 && b.height > 0 ? [(b.left - a.left) / a.width, (b.top - a.top) / a.height] : null; }"
+    ).json_value()
     assert box == [pytest.approx(0.2, abs=0.03), pytest.approx(0.2, abs=0.03)]
     assert "9 of 9" in table.first.inner_text()
 
