@@ -35,8 +35,8 @@ class ModelConfig(Section):
     high_noise_lora: str | None = _field(
         None,
         "LoRA file (.safetensors, of diffusers, PEFT, ComfyUI, lightx2v or musubi) that belongs to the high-noise "
-        "expert's base model, for example that of Wan2.2-Lightning. It does not train, and is there in everything that "
-        "is compared with.",
+        "expert's base model, for example that of Wan2.2-Lightning; of `wan2_2_5b`, to its one network's. It does not "
+        "train, and is there in everything that is compared with.",
         path="file",
     )
     low_noise_lora: str | None = _field(
@@ -60,8 +60,8 @@ class ModelConfig(Section):
     )
     trainable_models: Names = _field(
         "dit2",
-        "Which networks train, comma-separated: `dit` is the high-noise expert, `dit2` the low-noise expert. The "
-        "gradient steps must run on a network named here.",
+        "Which networks train, comma-separated: `dit` is the high-noise expert, `dit2` the low-noise expert; of "
+        "`wan2_2_5b`, `dit` is its one network. The gradient steps must run on a network named here.",
         level="basic",
     )
     extra_inputs: Names = _field(
@@ -78,7 +78,7 @@ class ModelConfig(Section):
     min_timestep_boundary: float = _field(
         0.9,
         "Lower end of the interval of t/1000 that the high-noise expert covers, 0 to 1; below it the low-noise expert "
-        "runs. 0.9 is `boundary_ratio` of Wan2.2-I2V-A14B.",
+        "runs. 0.9 is `boundary_ratio` of Wan2.2-I2V-A14B; 0 for `wan2_2_5b`, whose one network runs every step.",
         ge=0.0,
         le=1.0,
     )

@@ -23,7 +23,7 @@ from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.metrics import current, is_evaluation, read_all
 from rewardfl_app.runs.status import read_status
 
-PRESET_OF_FAMILY = {"pocket": "pocket", "wan2_2": "wan22_i2v_a14b"}
+PRESET_OF_FAMILY = {"pocket": "pocket", "wan2_2": "wan22_i2v_a14b", "wan2_2_5b": "wan22_5b_24gb"}
 CODE_LICENCE = "The code of this package: Apache-2.0."
 EMBEDDED_LICENCE = (
     "Generator, recogniser and judge of the pocket family ship with this package under its licence. They were trained "

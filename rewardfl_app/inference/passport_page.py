@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from rewardfl_app.config import family
 from rewardfl_app.inference.passport_charts import Line, Point, chart
 from rewardfl_app.inference.passport_facts import Facts
 from rewardfl_app.inference.report_charts import interval_bar
@@ -20,7 +21,6 @@ from rewardfl_app.runs.change import number
 if TYPE_CHECKING:
     from rewardfl_app.inference.passport import Clip
 
-MODELS = {"pocket": "the embedded pocket model", "wan2_2": "Wan2.2-I2V-A14B"}
 EXPERTS = {"dit": "the high-noise expert", "dit2": "the low-noise expert"}
 # key in metrics.jsonl, title; drawn where it was measured
 CURVES = (
@@ -64,8 +64,11 @@ def _what(facts: Facts) -> str:
     experts = [EXPERTS.get(name, name) for name in values["model.trainable_models"].split(",") if name]
     how = f"LoRA of rank {values['lora.lora_rank']}" if values["lora.lora_base_model"] else "All weights"
     at = f"after {facts.step} steps" if facts.step is not None else f"{facts.steps_made} steps made, not evaluated"
+    kind = family.FAMILIES.get(facts.model)
+    model = f"<b>{escape(kind.title if kind else facts.model)}</b>"
+    of = f"<b>{escape(' and '.join(experts))}</b> of " if kind is None or kind.is_mixture else ""
     parts = [
-        f"{how} on <b>{escape(' and '.join(experts))}</b> of <b>{escape(MODELS.get(facts.model, facts.model))}</b>",
+        f"{how} on {of}{model}",
         f"<b>{escape(at)}</b>",
         f"trained towards {escape(values['reward.rewards'])}",
     ]

@@ -23,7 +23,6 @@ from rewardfl_app.ui.charts import number
 from rewardfl_app.ui.config_form import Change, Values, changes, mapping_of, text_of, values_of
 from rewardfl_app.ui.model_needs import needs
 
-PRESET_TITLES = {"pocket": "Pocket", "wan22_i2v_a14b": "Wan2.2-I2V-A14B"}
 NUM_RUN_SOURCES = 20
 NAME_LIMIT = 80
 _NAMED_CHANGES = 2
@@ -35,13 +34,12 @@ class SourceError(Exception):
 
 
 def sources(runs_dir: Path, chosen: str = "") -> list[dict[str, Any]]:
-    """Where settings can be taken from: presets, then the newest runs and the chosen one. [{id, title, kind, started}].
+    """Where settings can be taken from: presets, then the newest runs and the chosen one.
 
-    A run that was put away is left out unless it is the chosen one.
+    [{id, title, kind}], of a preset with `text` (for whom it is) and `family`, of a run with `started`. A run that was
+    put away is left out unless it is the chosen one.
     """
-    found: list[dict[str, Any]] = [
-        {"id": f"preset:{name}", "title": PRESET_TITLES.get(name, name), "kind": "preset"} for name in presets.names()
-    ]
+    found = [_preset_source(name) for name in presets.names()]
     rows = 0
     for run in list_runs(runs_dir):
         wanted = f"run:{run.id}" == chosen
@@ -51,6 +49,11 @@ def sources(runs_dir: Path, chosen: str = "") -> list[dict[str, Any]]:
                 found.append(_run_source(run, info))
                 rows += 1
     return found
+
+
+def _preset_source(name: str) -> dict[str, Any]:
+    preset, family = presets.PRESETS[name], presets.preset(name).model.model_name
+    return {"id": f"preset:{name}", "title": preset.title, "text": preset.text, "kind": "preset", "family": family}
 
 
 def _run_source(run: RunFolder, info: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from rewardfl_app.config import family
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.config.validation import build
 from rewardfl_app.data.errors import DataError
@@ -88,6 +89,7 @@ def _script(runs_dir: Path) -> str:
     first = {
         "form": form_payload(),
         "sources": [source for source in draft.sources(runs_dir) if source["kind"] == "preset"],
+        "mixtures": [name for name, kind in family.FAMILIES.items() if kind.is_mixture],
         "source": FIRST_SOURCE,
         "values": draft.source_values(FIRST_SOURCE, runs_dir),
     }

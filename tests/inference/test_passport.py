@@ -112,6 +112,20 @@ def test_it_says_what_differs_from_the_preset_and_how_to_do_it_again(trained: Fa
     assert "python -m rewardfl_app train config.yaml" in page.text and "learning_rate: 0.001" in page.text
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pocket", "on the low-noise expert of the pocket family"),
+        ("wan22_i2v_a14b", "on the low-noise expert of Wan2.2-I2V-A14B"),
+        ("wan22_5b_24gb", "LoRA of rank 32 on Wan2.2-TI2V-5B"),
+    ],
+)
+def test_a_family_is_named_and_compared_with_its_own_preset(trained: FakeRun, name: str, words: str) -> None:
+    page = _page(trained, presets.preset(name))
+    assert words in " ".join(page.text.split())
+    assert page.codes("What is different from the preset", "What it was made of") == []
+
+
 def test_where_things_lay_is_nobodys_business(trained: FakeRun) -> None:
     config = presets.preset("wan22_i2v_a14b")
     reward = config.reward.model_copy(update={"reward_model_path": "/home/somebody/secret/antelopev2"})

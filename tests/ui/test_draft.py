@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from page_run import FakeRun
 
-from rewardfl_app.config import files, presets
+from rewardfl_app.config import family, files, presets
 from rewardfl_app.runs import about, archive
 from rewardfl_app.supervisor import freeze
 from rewardfl_app.ui import draft
@@ -32,6 +32,13 @@ def test_presets_and_runs_are_sources(tmp_path: Path) -> None:
     ids = [source["id"] for source in draft.sources(tmp_path)]
     assert ids[0] == "preset:pocket" and f"run:{run.folder.id}" in ids
     assert draft.source_values(f"run:{run.folder.id}", tmp_path) == draft.source_values("preset:pocket", tmp_path)
+
+
+def test_every_model_family_has_presets_that_say_for_whom_they_are(tmp_path: Path) -> None:
+    found = draft.sources(tmp_path)
+    assert {source["family"] for source in found} == set(family.FAMILIES)
+    for source, preset in zip(found, presets.PRESETS.values(), strict=True):
+        assert (source["title"], source["text"]) == (preset.title, preset.text)
 
 
 def test_a_run_that_was_put_away_is_listed_only_when_it_is_the_chosen_one(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_wrong_value_is_reported_beside_its_field_and_starts_nothing(
 
 def test_wan_says_what_is_missing(app: AppProcess, watched: Any) -> None:
     page = watched.open(app.address)
-    page.get_by_role("radio", name="Wan2.2").click()
+    page.get_by_role("radio", name="Wan2.2-I2V-A14B").click()
     page.wait_for_selector(".needs li[data-state=missing]")
     assert "antelopev2.zip" in page.locator(".needs").inner_text()
 

@@ -15,7 +15,7 @@ from app_process import AppProcess
 from page_run import FakeRun
 from waiting import until
 
-from rewardfl_app.config import files
+from rewardfl_app.config import family, files, presets
 from rewardfl_app.data import video
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.registry import list_runs
@@ -57,7 +57,7 @@ def test_the_first_visit_is_told_what_to_do(app: AppProcess, watched: Any) -> No
     page.locator(".guide").wait_for()
     assert page.locator(".guide li").count() == 3
     page.wait_for_selector(".hero-strip img")
-    page.get_by_role("radio", name="Wan2.2").click()
+    page.get_by_role("radio", name="Wan2.2-I2V-A14B").click()
     page.wait_for_selector(".needs li[data-state=missing]")
     assert "antelopev2.zip" in page.locator(".needs").inner_text()
     page.get_by_role("button", name="Give Face pack").click()
@@ -67,11 +67,55 @@ def test_the_first_visit_is_told_what_to_do(app: AppProcess, watched: Any) -> No
 def test_the_model_is_chosen_with_the_arrow_keys(app: AppProcess, watched: Any) -> None:
     page = watched.open(app.address)
     page.get_by_role("radio", name="Pocket").focus()
+    for title in ("Wan2.2-TI2V-5B", "Wan2.2-I2V-A14B"):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector(f".family[aria-checked=true]:has-text('{title}')")
+        until(page, lambda title=title: title in page.evaluate("document.activeElement.textContent"))
     page.keyboard.press("ArrowRight")
-    page.wait_for_selector(".family[aria-checked=true]:has-text('Wan2.2')")
-    until(page, lambda: "Wan2.2" in page.evaluate("document.activeElement.textContent"))
-    page.keyboard.press("ArrowLeft")
     page.wait_for_selector(".family[aria-checked=true]:has-text('Pocket')")
+    assert page.locator(".family").count() == len(family.FAMILIES)
+
+
+def test_the_machine_is_chosen_below_the_model_and_files_that_were_named_stay(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    assert not page.locator(".machines").is_visible()
+    page.get_by_role("radio", name="Wan2.2-I2V-A14B").click()
+    page.get_by_role("radio", name="As the reference").and_(page.locator(":checked")).wait_for()
+    page.get_by_label("Model paths", exact=True).fill("/mine/model_paths.json")
+    page.get_by_role("radio", name="As the reference").focus()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector(".diff h3:has-text('Changed from Wan2.2-I2V-A14B, one card of 80 GB')")
+    assert page.evaluate("document.activeElement.value") == "preset:wan22_80gb"
+    assert page.get_by_label("Settings from").input_value() == "preset:wan22_80gb"
+    assert presets.PRESETS["wan22_80gb"].text in page.locator(".side").inner_text()
+    assert page.get_by_label("Width", exact=True).input_value() == "832"
+    assert page.get_by_label("Model paths", exact=True).input_value() == "/mine/model_paths.json"
+
+    page.get_by_role("radio", name="Two machines of eight cards").check()
+    page.wait_for_selector(".diff h3:has-text('two machines')")
+    page.get_by_label("Settings from").select_option("preset:wan22_80gb")
+    page.get_by_role("radio", name="One card of 80 GB The").and_(page.locator(":checked")).wait_for()
+    assert page.get_by_label("Hostfile", exact=True).input_value() == ""  # it belongs to the other machines
+    page.reload()
+    page.get_by_role("radio", name="One card of 80 GB The").and_(page.locator(":checked")).wait_for()
+
+
+def test_a_model_with_one_network_has_no_fields_of_a_second(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    page.locator("summary", has_text="All settings").click()
+    only_two = ("Low noise LoRA", "Min timestep boundary", "Max timestep boundary", "Prefix seeds")
+    for label in only_two:
+        assert page.get_by_label(label, exact=True).is_visible()
+    page.get_by_role("radio", name="Wan2.2-TI2V-5B").click()
+    page.get_by_text("Wan2.2-TI2V-5B weights").wait_for()
+    for label in only_two:
+        assert not page.get_by_label(label, exact=True).is_visible()
+    assert page.get_by_label("High noise LoRA", exact=True).is_visible()
+    assert page.get_by_label("Trainable models", exact=True).input_value() == "dit"
+    assert not page.locator(".machines").is_visible()
+    page.wait_for_selector(".problems li")
+    told = page.locator(".problems .link").all_inner_texts()
+    assert told == ["Model paths", "Reward model path", "Metadata path"]  # nothing but the files is missing
 
 
 def test_a_draft_survives_a_refresh_and_another_tab_has_its_own(app: AppProcess, watched: Any) -> None:
@@ -247,7 +291,7 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
         return found and not page.locator(".ds-progress").is_visible()
 
     until(page, done)
-    # Measured in the moment it is seen: the table is drawn again with every clip looked at, its pictures a moment later.
+    # Measured in the moment it is seen: the table is drawn again with every clip looked at, its pictures just after.
     box = page.wait_for_function(
         "() => { const [f] = document.querySelectorAll('.frame'); if (!f?.querySelector('.face')) return null;"
         " const [a, b] = [f, f.querySelector('.face')].map(n => n.getBoundingClientRect());"
@@ -268,9 +312,35 @@ def test_faces_are_found_and_shown_on_all_clips(app: AppProcess, watched: Any, c
     page.get_by_role("button", name="Show all, with faces").wait_for()
 
 
-def test_forms_and_clips_have_no_serious_violation(app: AppProcess, watched: Any, clips: Path, runs_dir: Path) -> None:
+def _serious(page: Any) -> list[tuple[str, str]]:
+    """What axe finds that is serious, in both themes."""
     from axe_playwright_python.sync_playwright import Axe
 
+    found = []
+    for scheme in ("light", "dark"):
+        page.evaluate("scheme => document.body.classList.toggle('dark', scheme === 'dark')", scheme)
+        page.wait_for_timeout(300)
+        found += [
+            (each["id"], node["html"][:200])
+            for each in Axe().run(page).response["violations"]
+            if each["impact"] in ("serious", "critical")
+            for node in each["nodes"]
+        ]
+    return found
+
+
+def test_the_choice_of_the_machine_has_no_serious_violation(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    page.get_by_role("radio", name="Wan2.2-I2V-A14B").click()
+    page.locator(".machine").first.wait_for()
+    page.wait_for_selector(".needs li")
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert _serious(page) == []
+
+
+def test_forms_and_clips_have_no_serious_violation(app: AppProcess, watched: Any, clips: Path, runs_dir: Path) -> None:
     FakeRun(runs_dir, "busy").step(3)
     page = watched.open(app.address)
     page.get_by_role("button", name="Add to queue").wait_for()
@@ -283,13 +353,4 @@ def test_forms_and_clips_have_no_serious_violation(app: AppProcess, watched: Any
             "address => RFL.go(...address.split('?').map((p, i) => i ? {view: p.split('=')[1]} : p))", address
         )
         page.wait_for_timeout(500)
-        for scheme in ("light", "dark"):
-            page.evaluate("scheme => document.body.classList.toggle('dark', scheme === 'dark')", scheme)
-            page.wait_for_timeout(300)
-            found = Axe().run(page).response["violations"]
-            assert [
-                (each["id"], node["html"][:200])
-                for each in found
-                if each["impact"] in ("serious", "critical")
-                for node in each["nodes"]
-            ] == []
+        assert _serious(page) == []

@@ -1,20 +1,37 @@
-/* Train: the model's cards, and what holds the parts of the page together. */
+/* Train: the model's cards, the machines it has settings for, and what holds the parts of the page together. */
 const FAMILIES = [
-  {source: "preset:pocket", family: "pocket", title: "Pocket", text: "A miniature of the real thing, ready to go: the same classes and file formats, trains on a laptop in minutes.", badge: "ready"},
-  {source: "preset:wan22_i2v_a14b", family: "wan2_2", title: "Wan2.2-I2V-A14B", text: "Two 14B experts with Lightning distillation, from your own files. Needs one or more GPUs with 80 GB.", badge: "by path"},
+  {family: "pocket", title: "Pocket", text: "A miniature of the real thing, ready to go: the same classes and file formats, trains on a laptop in minutes.", badge: "ready"},
+  {family: "wan2_2_5b", title: "Wan2.2-TI2V-5B", text: "One network of 5 billion parameters, from your own files. For one card of 24 GB.", badge: "by path"},
+  {family: "wan2_2", title: "Wan2.2-I2V-A14B", text: "Two 14B experts with Lightning distillation, from your own files. For one card of 80 GB, or many.", badge: "by path"},
 ];
+const presetsOf = family => FIRST.sources.filter(source => source.family === family);
+const chooseFamily = family => load(presetsOf(family)[0].id);
 
 function paintFamilies() {
   const chosen = draft.values["model.model_name"], place = $(".families"), focused = place.contains(document.activeElement);
   fill(place, FAMILIES.map(f => el("button.family", {type: "button", role: "radio", "aria-checked": String(f.family === chosen), tabindex: f.family === chosen ? "0" : "-1",
-    onclick: () => f.family !== draft.values["model.model_name"] && load(f.source)},
+    onclick: () => f.family !== draft.values["model.model_name"] && chooseFamily(f.family)},
   el("b", {}, f.title, el("span.badge", {"data-kind": f.family === "pocket" ? "ready" : "path"}, f.badge)), el("span", {}, f.text))));
   if (focused) place.querySelector("[aria-checked=true]").focus();
+}
+
+/* A family with several presets has one per machine; each is named after the family and then the machine. */
+function paintMachines() {
+  const chosen = draft.values["model.model_name"], title = FAMILIES.find(f => f.family === chosen)?.title + ", ", found = presetsOf(chosen), place = $(".machines");
+  const capital = text => text.charAt(0).toUpperCase() + text.slice(1);
+  place.hidden = found.length < 2;
+  if (place.dataset.family !== chosen) {
+    place.dataset.family = chosen;
+    fill($(".machine-rows"), found.map(source => el("label.machine", {}, el("input", {type: "radio", name: "train-machine", value: source.id, onchange: () => load(source.id)}),
+      el("b", {}, capital(source.title.replace(title, ""))), el("span", {}, source.text))));
+  }
+  for (const input of place.querySelectorAll("input")) input.checked = input.value === draft.source;
 }
 
 function paintAll() {
   for (const key of fields.keys()) paintField(key);
   paintFamilies();
+  paintMachines();
   paintSources();
   paintPlan();
   search();
@@ -25,7 +42,7 @@ $(".families").addEventListener("keydown", event => {
   if (!by) return;
   event.preventDefault();
   const at = FAMILIES.findIndex(f => f.family === draft.values["model.model_name"]);
-  load(FAMILIES[(at + by + FAMILIES.length) % FAMILIES.length].source);
+  chooseFamily(FAMILIES[(at + by + FAMILIES.length) % FAMILIES.length].family);
 });
 
 function follow() {

@@ -36,15 +36,23 @@ function edited(key) {
   timer = setTimeout(review, 250);
 }
 
+/* What a person named of files stays when another preset of the same model is loaded, which knows none of them. */
+const OWN_FILES = [...fields.values()].filter(f => (f.path && f.section !== "deepspeed") || f.key === "model.model_id_with_origin_paths").map(f => f.key);
+function ownFiles(id, values) {
+  const name = values["model.model_name"];
+  if (id.startsWith("run:") || name === "pocket" || name !== draft.values["model.model_name"]) return {};
+  return Object.fromEntries(OWN_FILES.filter(key => draft.values[key] && !values[key]).map(key => [key, draft.values[key]]));
+}
+
 /* Settings of a preset or of a run into the form; `keep` puts the draft aside, so that leaving a fork brings it back. */
 async function load(id, keep = false) {
   const answer = await server.load_source({source: id}).catch(() => ({error: "The app does not answer: start it again, then choose the settings once more."}));
-  if (answer.error) { problems = [{field: "", message: answer.error}]; paintProblems(); paintSources(); return false; }
+  if (answer.error) { problems = [{field: "", message: answer.error}]; paintProblems(); paintSources(); paintMachines(); return false; }
   if (keep && !(stashed && draft.source.startsWith("run:"))) stashed = {source: draft.source, base: {...draft.base}, values: {...draft.values}, name: $(".name").value};
   if (!id.startsWith("run:")) stashed = null;
   draft.source = answer.source;
   draft.base = {...answer.values};
-  draft.values = {...answer.values};
+  draft.values = {...answer.values, ...ownFiles(id, answer.values)};
   if (keep) $(".name").value = "";
   paintAll();
   remember();
@@ -66,7 +74,7 @@ async function review() {
 
 function paintNeeds(needs) {
   fill($(".needs"), needs.map(n => el("li", {"data-state": n.state}, el("b", {}, n.title),
-    el("span", {}, n.text, " ", n.state !== "ready" && rows.has(n.field) ? el("button.link.plain", {type: "button", "aria-label": "Give " + n.title, onclick: () => reveal(n.field)}, "Give it") : null))));
+    el("span", {}, n.state === "ready" ? n.text : typed(n.text), " ", n.state !== "ready" && rows.has(n.field) ? el("button.link.plain", {type: "button", "aria-label": "Give " + n.title, onclick: () => reveal(n.field)}, "Give it") : null))));
 }
 
 RFL.on("fork", async ({source}) => {

@@ -6,6 +6,8 @@ for (const section of FIRST.form) for (const field of section.fields) fields.set
 const BASIC_ORDER = ["train", "reward", "sampling", "lora", "evaluation", "deepspeed"];
 const APPLIES = {new: "new run", resume: "at resume", live: "live"};
 const draft = {source: FIRST.source, base: {...FIRST.values}, values: {...FIRST.values}};
+/* What stands between `backticks` in a sentence is to be typed. */
+const typed = text => text.split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
 let problems = [];
 
 const rows = new Map();
@@ -50,8 +52,15 @@ function paintField(key) {
   row.undo.hidden = !isChanged(key);
 }
 
+/* What only two experts leave open; with one network the value is given. */
+const OF_ONE_NETWORK = {"model.low_noise_lora": "", "model.min_timestep_boundary": "0", "model.max_timestep_boundary": "1", "sampling.prefix_seeds": "0"};
+
 /* A row that is not there for this model and these values. */
-function isPointless(key) { return key === "model.model_paths" && draft.values["model.model_name"] === "pocket" && !draft.values[key]; }
+function isPointless(key) {
+  const family = draft.values["model.model_name"];
+  if (key === "model.model_paths") return family === "pocket" && !draft.values[key];
+  return key in OF_ONE_NETWORK && !FIRST.mixtures.includes(family) && sameValue(draft.values[key], OF_ONE_NETWORK[key]);
+}
 
 function buildForm() {
   const byName = Object.fromEntries(FIRST.form.map(s => [s.name, s]));
@@ -90,12 +99,12 @@ function paintProblems() {
   for (const [key, row] of rows) {
     const messages = byField.get(key) || [];
     row.error.hidden = !messages.length;
-    row.error.textContent = messages.join(" ");
+    fill(row.error, typed(messages.join(" ")));
     row.node.classList.toggle("wrong", messages.length > 0);
     row.input.setAttribute("aria-invalid", String(messages.length > 0));
   }
   fill($(".problems"), problems.length ? [el("h3", {}, problems.length === 1 ? "One thing to mend" : problems.length + " things to mend"), el("ul", {}, problems.map(p => el("li", {},
-    rows.has(p.field) ? el("button.link", {type: "button", onclick: () => reveal(p.field)}, fields.get(p.field).label) : p.field ? el("b", {}, p.field) : null, p.field ? ": " : "", p.message)))] : null);
+    rows.has(p.field) ? el("button.link", {type: "button", onclick: () => reveal(p.field)}, fields.get(p.field).label) : p.field ? el("b", {}, p.field) : null, p.field ? ": " : "", typed(p.message))))] : null);
 }
 
 /* Bring a field into view, whatever hides it, and put the cursor there. */

@@ -17,6 +17,7 @@ function paintSources() {
   }));
   if (!sources.some(s => s.id === draft.source)) select.append(el("option", {value: draft.source}, draft.source.replace(/^run:/, "")));
   select.value = draft.source;
+  $("#train-source-text").textContent = sources.find(s => s.id === draft.source)?.text || "";
 }
 
 async function listSources() {
