@@ -134,6 +134,11 @@ class RunFolder:
         """Folder of the before/after reports."""
         return self.path / "comparisons"
 
+    @property
+    def exports(self) -> Path:
+        """Folder of what was trained, as other tools load it."""
+        return self.path / "exports"
+
     def exists(self) -> bool:
         """Whether this folder is a run."""
         return os.path.isfile(self.run_info)  # also of a name too long to be one

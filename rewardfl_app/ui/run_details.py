@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.config import family
 from rewardfl_app.config.plain_file import open_plain
+from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.runs import archive, best
 from rewardfl_app.runs import changes as run_changes
 from rewardfl_app.runs.checkpoints import Checkpoint, list_checkpoints
-from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.jsontext import parse
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.samples import list_steps
+from rewardfl_app.supervisor import supervisor
 from rewardfl_app.supervisor.supervisor import state
+from rewardfl_app.ui import run_exports
 from rewardfl_app.ui.difference import difference, name_of
 from rewardfl_app.ui.media import served_file
 
@@ -33,7 +38,7 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
     runs = {other.id: other for other in list_runs(runs_dir)}
     parent = runs.get(str(info.get("parent"))) if info.get("parent") else None
     chosen, samples = best.read(run), list_steps(run)
-    ended = now.exit or {}
+    ended, experts = now.exit or {}, _experts(run)
     return {
         "run": run.id,
         "path": str(run.path),
@@ -47,8 +52,10 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
         "bytes": archive.num_bytes(run),
         "can_compare": any(step > 0 for step in samples),
         "checkpoints": [
-            _checkpoint(saved, chosen, saved.step in samples, runs_dir) for saved in reversed(list_checkpoints(run))
+            _checkpoint(saved, chosen, saved.step in samples, experts, runs_dir)
+            for saved in reversed(list_checkpoints(run))
         ],
+        "formats": run_exports.formats(run),
         "best": {"step": chosen.step, "why": chosen.why} if chosen else None,
         "no_best": "" if chosen else NO_BEST,
         "exit": {key: str(ended.get(key) or "") for key in ("cause", "sentence", "next_step")} if ended else None,
@@ -59,14 +66,25 @@ def details(run: RunFolder, runs_dir: Path) -> dict[str, Any]:
     }
 
 
-def _checkpoint(saved: Checkpoint, chosen: best.Best | None, has_videos: bool, runs_dir: Path) -> dict[str, Any]:
+def _experts(run: RunFolder) -> dict[str, str]:
+    """What the file of each expert is called; nothing where the model has one network, or is not known."""
+    try:
+        kind = family.of(supervisor.settings(run).model)
+    except (ConfigError, RunError, OSError):
+        return {}
+    return {"high_noise": "high noise", "low_noise": "low noise"} if kind.is_mixture else {}
+
+
+def _checkpoint(
+    saved: Checkpoint, chosen: best.Best | None, has_videos: bool, experts: Mapping[str, str], runs_dir: Path
+) -> dict[str, Any]:
     files = [path for path in sorted(saved.path.iterdir()) if path.is_file()]
     return {
         "step": saved.step,
         "bytes": sum(path.stat().st_size for path in files),
         "has_videos": has_videos,
         "best": chosen is not None and chosen.step == saved.step,
-        "files": [_weights(path, runs_dir) for path in files if _is_weights(path)],
+        "files": [_weights(path, experts, runs_dir) for path in files if _is_weights(path)],
     }
 
 
@@ -75,10 +93,10 @@ def _is_weights(path: Path) -> bool:
     return path.name in {"high_noise.safetensors", "low_noise.safetensors"}
 
 
-def _weights(path: Path, runs_dir: Path) -> dict[str, Any]:
+def _weights(path: Path, experts: Mapping[str, str], runs_dir: Path) -> dict[str, Any]:
     is_lora = "lora_adapter_metadata" in _metadata(path)
     return {
-        "expert": path.stem.replace("_", " "),
+        "expert": experts.get(path.stem, ""),
         "kind": "LoRA" if is_lora else "weights",
         "bytes": path.stat().st_size,
         "path": served_file(path, runs_dir),

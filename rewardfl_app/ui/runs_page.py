@@ -10,13 +10,13 @@ import gradio as gr
 
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.registry import list_runs
-from rewardfl_app.ui import run_actions, run_curves, run_details
+from rewardfl_app.ui import run_actions, run_curves, run_details, run_exports
 from rewardfl_app.ui.component import component
 from rewardfl_app.ui.difference import difference
 from rewardfl_app.ui.run_table import table
 from rewardfl_app.ui.theme import asset
 
-SCRIPTS = ("runs_model.js", "runs_rows.js", "runs_details.js", "runs_together.js", "runs.js")
+SCRIPTS = ("runs_model.js", "runs_rows.js", "runs_export.js", "runs_details.js", "runs_together.js", "runs.js")
 GONE = {"ok": False, "said": "This run is no longer there."}
 
 
@@ -68,9 +68,22 @@ def build(runs_dir: Path) -> gr.HTML:
         run, step = one(request), request.get("step")
         return run_actions.make_passport(run, step if isinstance(step, int) else None, runs_dir) if run else GONE
 
+    def load_exports(request: dict[str, Any]) -> dict[str, Any]:
+        run = one(request)
+        return {"exports": run_exports.rows(run, runs_dir) if run else []}
+
+    def start_export(request: dict[str, Any]) -> dict[str, Any]:
+        run = one(request)
+        return run_exports.start(run, request) if run else GONE
+
+    def remove_export(request: dict[str, Any]) -> dict[str, Any]:
+        run = one(request)
+        return run_exports.remove(run, str(request.get("export"))) if run else GONE
+
     return component(
         "runs",
         {"version": "", "live": [], "queue": [], "loading": True},
         "\n".join(asset(name) for name in SCRIPTS),
-        [load_rows, load_details, load_difference, load_curves, weigh, act, describe, make_passport],
+        [load_rows, load_details, load_difference, load_curves, weigh, act, describe, make_passport]
+        + [load_exports, start_export, remove_export],
     )

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 
 _SCORED = r"(video\.mp4|faces\.json|crops\.jpg|heat\.mp4|heat\.json)"
+# Of the LoRAs alone: whole weights are tens of gigabytes, which stay where they are.
+_EXPORTED = r"step_\d+_(diffusers|comfyui)/((transformer(_2)?|(high|low)_noise)\.safetensors|README\.md|export\.json)"
 _NAME = r"[^/.][^/]*"  # no hidden file or folder
 _SERVED = re.compile(
     "|".join(
@@ -19,6 +21,7 @@ _SERVED = re.compile(
             rf"{_NAME}/checkpoints/step_\d+/(high|low)_noise\.safetensors",
             rf"{_NAME}/comparisons/passport(_step_\d+)?\.html",
             rf"{_NAME}/comparisons/{_NAME}/(side_by_side\.mp4|report\.html|report\.json)",
+            rf"{_NAME}/exports/{_EXPORTED}",
             rf"\.faces/{_NAME}/(reference/)?{_SCORED}",
             rf"\.preview/results/{_NAME}/(picture\.png|side_by_side\.mp4|(base|tuned)/(video\.mp4|faces\.json))",
         )

@@ -27,7 +27,7 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.previews import PreviewFolder, PreviewRequest
 from rewardfl_app.runs.status import Status, write_status
-from rewardfl_app.supervisor import data_checks, device_lock, face_jobs, placement, process
+from rewardfl_app.supervisor import data_checks, device_lock, export_jobs, face_jobs, placement, process
 from rewardfl_app.supervisor.freeze import with_embedded_scorers
 from rewardfl_app.supervisor.run_state import state
 from rewardfl_app.ui.app import build_app
@@ -37,10 +37,13 @@ from rewardfl_app.ui.session import PARTS, Session
 DOING = frozenset(
     "train.start_run train.find_faces train.stop_finding monitor-top.set_live monitor-top.resume_with "
     "faces.start_score faces.start_again faces.start_heat faces.end_job faces.load_examples compare.start "
-    "runs.act runs.describe runs.make_passport playground.keep_picture playground.draw_person playground.start_preview "
-    "playground.end_preview playground.free_device".split()
+    "runs.act runs.describe runs.make_passport runs.start_export runs.remove_export playground.keep_picture "
+    "playground.draw_person playground.start_preview playground.end_preview playground.free_device".split()
 )
-PROGRAMS = ("REWARDFL_TRAINER", "REWARDFL_PREVIEWER", "REWARDFL_SCORER", "REWARDFL_RENDERER", "REWARDFL_DATA_CHECKER")
+PROGRAMS = (
+    *("REWARDFL_TRAINER", "REWARDFL_PREVIEWER", "REWARDFL_SCORER", "REWARDFL_RENDERER", "REWARDFL_DATA_CHECKER"),
+    "REWARDFL_EXPORTER",
+)
 FACE_JOB = "20260101-101010-001-0a0a"
 NEIGHBOUR = "the good neighbour"
 # Short, because the page reads the settings of a run a dozen times.
@@ -185,6 +188,7 @@ class Page:
         yield "compare.look", {"run": run, "job": "0b0b0b0b0b0b0b0b"}
         yield "runs.load_rows", {}
         yield "runs.load_details", {"run": run}
+        yield "runs.load_exports", {"run": run}
         yield "monitor-charts.load_curves", {"run": run}
         yield "runs.load_curves", {"runs": [run, neighbour]}
         yield "runs.weigh", {"runs": [run, neighbour]}
@@ -237,6 +241,18 @@ def _furnished(runs_dir: Path, name: str) -> FakeRun:
         write_json_atomic(folder / "process.json", _process("comparison", alive=kind == "videos"))
         (folder / "log.txt").write_text("error: no frame\n")
         (folder / "report.html").write_text("<p>report</p>")
+    for kind, state_word in (("diffusers", "done"), ("merged", "scoring")):
+        out = run.exports / f"step_000020_{kind}"
+        folder = run.exports / export_jobs.JOBS / out.name
+        folder.mkdir(parents=True)
+        write_json_atomic(folder / "request.json", {"checkpoint": "20", "format": kind, "out": out})
+        write_json_atomic(folder / "status.json", _account(state_word))
+        write_json_atomic(folder / "process.json", _process("exporter", alive=kind == "merged"))
+        (folder / "log.txt").write_text("error: no room\n")
+        if state_word == "done":
+            out.mkdir()
+            write_json_atomic(out / "export.json", {})
+            (out / "transformer_2.safetensors").write_bytes(b"0")
     return made
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from page_run import FakeRun
 
-from rewardfl_app.config import presets
+from rewardfl_app.config import files, presets
 from rewardfl_app.runs import about, best
 from rewardfl_app.runs.checkpoints import begin, commit
 from rewardfl_app.runs.folder import RunFolder
@@ -60,6 +60,13 @@ def test_weights_that_are_no_lora_are_not_called_one(run: FakeRun, tmp_path: Pat
     commit(run.folder, 30, folder)
     kinds = [file["kind"] for file in details(run.folder, tmp_path)["checkpoints"][0]["files"]]
     assert kinds == ["weights", "weights"]
+
+
+def test_the_weights_of_one_network_are_no_experts(run: FakeRun, tmp_path: Path) -> None:
+    [pocket] = details(run.folder, tmp_path)["checkpoints"][0]["files"]
+    files.dump(presets.preset("wan22_5b_24gb"), run.folder.config)
+    [single] = details(run.folder, tmp_path)["checkpoints"][0]["files"]
+    assert (pocket["expert"], single["expert"]) == ("low noise", "")
 
 
 def test_a_fork_says_what_it_changed(run: FakeRun, tmp_path: Path) -> None:

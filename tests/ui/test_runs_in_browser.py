@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from app_process import AppProcess
 from axe_playwright_python.sync_playwright import Axe
 from page_run import FakeRun
 from waiting import until
 
-from rewardfl_app.config import presets
+from rewardfl_app.config import files, presets
+from rewardfl_app.models import adaptation, merged_expert, wan
+from rewardfl_app.models.sources import resolve
 from rewardfl_app.runs import about, best
 from rewardfl_app.runs.checkpoints import begin, commit
 from rewardfl_app.runs.jsonfile import read_json
-from rewardfl_app.supervisor import queue, supervisor
+from rewardfl_app.supervisor import export_jobs, freeze, queue, supervisor
 
 pytestmark = pytest.mark.browser
 
@@ -176,6 +181,80 @@ def test_the_details_offer_the_lora_and_the_passport(app: AppProcess, watched: A
     offline.close()
 
 
+def _trained_checkpoint(run: FakeRun, step: int) -> None:
+    """The configuration as it is frozen for the trainer, and a checkpoint of the pocket model's own LoRA."""
+    config = freeze.with_embedded_models(presets.preset("pocket"), run.folder)
+    files.dump(config, run.folder.config)
+    expert = wan.load_expert(merged_expert.source_of(resolve(config.model), "low_noise"), torch.float32, "cpu")
+    adapted, written = adaptation.adapt(expert, config, seed=1), begin(run.folder, step)
+    adapted.save(adaptation.checkpoint_file(written, "low_noise"), dict(adapted.named_parameters()))
+    commit(run.folder, step, written)
+
+
+def test_a_checkpoint_is_exported_downloaded_and_removed(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    run = _completed(runs_dir, HOSTILE)
+    _trained_checkpoint(run, 20)
+    best.write(run.folder, best.Best(20, "The judge is up.", {}))
+    page = _open(watched, app, f"?open={run.folder.id}")
+    page.get_by_role("button", name="Export…").click()
+    panel = page.get_by_role("region", name="Export")
+    assert panel.get_by_label("Checkpoint").input_value() == "best"
+    panel.get_by_label("Format").select_option(label="LoRA for diffusers")
+    panel.get_by_role("button", name="Export", exact=True).click()
+    panel.get_by_text("Reading the checkpoint…").wait_for()
+    page.reload()  # it goes on, and the panel is open again
+    link = panel.get_by_role("link", name="Download transformer_2.safetensors of LoRA for diffusers, step 20")
+    with page.expect_download() as download:
+        link.click()
+    target = run.folder.exports / "step_000020_diffusers"
+    assert download.value.suggested_filename == "transformer_2.safetensors"
+    assert Path(download.value.path()).read_bytes() == (target / "transformer_2.safetensors").read_bytes()
+    assert str(target) in panel.inner_text() and page.evaluate("window.hacked") is None
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        found = Axe().run(page).response["violations"]
+        assert [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")] == []
+    panel.get_by_role("button", name="Remove: LoRA for diffusers, step 20").click()
+    assert target.is_dir()
+    page.keyboard.press("Enter")  # the focus stays on the button, which now says what goes
+    until(page, lambda: not target.exists())
+    until(page, lambda: panel.locator("li").count() == 0)
+
+
+def test_an_export_tells_how_far_it_is_and_is_cancelled(
+    watched: Any, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _completed(runs_dir, "worth keeping")
+    exporter = Path(__file__).resolve().parents[1] / "supervisor" / "fake_exporter.py"
+    monkeypatch.setenv(export_jobs.EXPORTER_VARIABLE, shlex.join([sys.executable, str(exporter), "wait"]))
+    with AppProcess(runs_dir) as app:
+        page = _open(watched, app, f"?open={run.folder.id}")
+        page.get_by_role("button", name="Export…").click()
+        panel = page.get_by_role("region", name="Export")
+        panel.get_by_label("Format").select_option("merged")
+        panel.get_by_role("button", name="Export", exact=True).click()
+        panel.get_by_text("Writing, 3 of 10 tensors").wait_for()
+        assert panel.get_by_role("progressbar").get_attribute("aria-valuenow") == "30"
+        panel.get_by_role("button", name="Cancel: Whole weights for diffusers, step 20").click()
+        until(page, lambda: panel.locator("li").count() == 0)
+        assert [path.name for path in run.folder.exports.iterdir()] == [export_jobs.JOBS]
+
+
+def test_an_export_that_fails_says_why(app: AppProcess, watched: Any, runs_dir: Path) -> None:
+    run = _completed(runs_dir, "torn")
+    _trained_checkpoint(run, 20)
+    run.folder.model_paths.write_text("[]")
+    page = _open(watched, app, f"?open={run.folder.id}")
+    page.get_by_role("button", name="Export…").click()
+    panel = page.get_by_role("region", name="Export")
+    panel.get_by_role("button", name="Export", exact=True).click()
+    said = panel.locator("li [role=status][data-tone=down]")
+    said.wait_for()
+    assert "model_paths" in said.inner_text() and "Traceback" not in said.inner_text()
+    panel.get_by_role("button", name="Remove: LoRA for diffusers, step 20").click()
+    until(page, lambda: panel.locator("li").count() == 0)
+
+
 def test_a_checkpoint_is_tried_in_the_playground(app: AppProcess, watched: Any, runs_dir: Path) -> None:
     run = _completed(runs_dir, "worth trying")
     page = _open(watched, app, f"?open={run.folder.id}")
@@ -244,5 +323,6 @@ def test_nothing_stands_in_the_way_of_a_screen_reader(
     page = watched.open(f"{app.address}/?__theme={scheme}#runs?{chosen}")
     page.wait_for_selector(".rn-charts .ch-line")
     page.wait_for_selector(".rn-saved table")
+    page.get_by_role("button", name="Export…").click()
     found = Axe().run(page).response["violations"]
     assert [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")] == []

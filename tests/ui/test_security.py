@@ -62,6 +62,9 @@ class House:
             *(f"{run}/{name}" for name in ("train.log", "checkpoints/step_000010/low_noise.safetensors")),
             *(f"{run}/comparisons/{name}" for name in ("passport.html", "passport_step_000010.html")),
             *(f"{run}/comparisons/ab12/{name}" for name in ("side_by_side.mp4", "report.html", "report.json")),
+            *(f"{run}/exports/step_000010_diffusers/{name}" for name in ("transformer.safetensors", "README.md")),
+            *(f"{run}/exports/step_000010_diffusers/{name}" for name in ("transformer_2.safetensors", "export.json")),
+            *(f"{run}/exports/step_000010_comfyui/{n}_noise.safetensors" for n in ("high", "low")),
             *(f".faces/{job}/{name}" for name in ("video.mp4", "faces.json", "crops.jpg", "reference/faces.json")),
             *(f".preview/results/{job}/{name}" for name in ("picture.png", "side_by_side.mp4", "tuned/video.mp4")),
         ]
@@ -71,6 +74,11 @@ class House:
         names = [f"{run}/{name}" for name in ("config.yaml", "run.json", "process.json", "status.json", "exit.json")]
         names += [f"{run}/{name}" for name in (".start.lock", "control/00001.json", "metrics.jsonl", "own.html")]
         names += [f"{run}/comparisons/ab12/{name}" for name in ("request.json", "log.txt", "x.svg", "a/report.html")]
+        lora, merged = f"{run}/exports/step_000010_diffusers", f"{run}/exports/step_000010_merged"
+        names += [f"{lora}/{name}" for name in ("config.yaml", "own.html", "x.safetensors", "a/README.md", ".env")]
+        names += [f"{merged}/{name}" for name in ("transformer.safetensors", "export.json", "README.md")]
+        names += [f"{run}/exports/{name}/README.md" for name in ("mine", "step_1_merged_original", ".step_1_comfyui-x")]
+        names += [f"{run}/exports/.jobs/step_1_comfyui/{name}" for name in ("request.json", "log.txt", "README.md")]
         names += [f".faces/{job}/{name}" for name in ("request.json", "input.mp4", "log.txt")]
         names += [f".preview/results/{job}/request.json", ".preview/worker.json", ".preview/pictures/upload-0.png"]
         names += [".queue.json", ".tokens/x.json", ".cache/x.safetensors", "inside.txt", "inside.html", ".env"]

@@ -1,4 +1,4 @@
-const opened = new Map();  // id -> {node, cell, data}
+const opened = new Map();  // id -> {node, cell, data, exports}
 
 function toggle(id) {
   if (table.open.has(id)) table.open.delete(id); else table.open.add(id);
@@ -10,7 +10,7 @@ function detailsNode(row) {
   let known = opened.get(row.id);
   if (!known) {
     const cell = el("td", {colspan: COLUMNS.length + 2}, el("p.muted", {}, "Reading…"));
-    known = {node: el("tr.rn-more", {"data-more": row.id}, cell), cell, data: null, asked: ""};
+    known = {node: el("tr.rn-more", {"data-more": row.id}, cell), cell, data: null, asked: "", exports: new Exports(row.id, () => loadDetails(row.id, known))};
     opened.set(row.id, known);
   }
   const asked = JSON.stringify([row, now(row).state, row.finished ? 0 : Math.floor(Date.now() / 10000)]);  // checkpoints come on the way
@@ -21,7 +21,7 @@ function detailsNode(row) {
 async function loadDetails(id, known) {
   const data = await ask("load_details", {run: id});
   if (!data) return;
-  const editing = known.node.contains(document.activeElement) && document.activeElement.matches("textarea, input");
+  const editing = known.node.contains(document.activeElement) && document.activeElement.matches("textarea, input, select");
   known.data = data;
   if (!editing) paintDetails(id, known);
 }
@@ -30,15 +30,19 @@ function paintDetails(id, known) {
   const d = known.data, row = rowOf(id) || {archived: false};
   const focus = known.node.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   const button = (label, run, kind = "") => el("button.btn.small", {type: "button", "data-key": label, class: kind, onclick: run}, label);
+  const out = d.checkpoints.length && d.formats.length ? known.exports : null;
+  if (out) out.update(d);
   fill(known.cell, el("div.rn-details", {},
     el("div.rn-acts", {},
       button("Look at", () => RFL.go("monitor", {run: id})),
       d.can_compare ? button("Compare videos", () => RFL.go("compare", {run: id})) : null,
       d.has_settings ? button("Change and rerun", () => fork(id)) : null,
       d.can_resume ? button("Resume", () => act(id, "resume"), "primary") : null,
+      out && out.button,
       d.has_settings ? passportButton(id) : null,
       button(row.archived ? "Take out of the archive" : "Archive", () => act(id, row.archived ? "unarchive" : "archive")),
       d.finished || d.state === "queued" ? button("Delete…", () => confirmDelete([id]), "danger") : null),
+    out && out.root,
     d.exit && d.exit.cause !== "completed" ? el("div.notice", {class: d.state === "stopped" ? "" : "bad"}, el("div", {}, el("p", {}, d.exit.sentence), d.exit.next_step ? el("p.next", {}, d.exit.next_step) : null), button("Open the log", () => { RFL.go("monitor", {run: id}); openLog(id); })) : null,
     el("div.rn-columns", {}, aboutPart(id, d), checkpointsPart(d))));
   if (focus) known.node.querySelector('[data-key="' + CSS.escape(focus) + '"]')?.focus();
@@ -99,7 +103,7 @@ function checkpointsPart(d) {
   const rows = d.checkpoints.map(saved => el("tr", {}, el("th", {scope: "row"}, "Step " + saved.step, saved.best ? el("span.pill", {"data-state": "completed"}, "best") : null), el("td.num", {}, bytes(saved.bytes)),
     el("td", {}, saved.has_videos ? el("button.btn.small", {type: "button", "aria-label": "Compare the videos of step " + saved.step + " with the base model's", onclick: () => RFL.go("compare", {run: d.run, b: saved.step})}, "Compare") : null,
       el("button.btn.small", {type: "button", "aria-label": "Try step " + saved.step + " in the Playground", onclick: () => RFL.go("playground", {run: d.run, model: d.run, step: saved.step})}, "Try it"),
-      saved.files.map(file => file.path ? el("a.btn.small", {href: fileUrl(file.path), download: nameOf(d.run) + " step " + saved.step + " " + file.expert + ".safetensors", "aria-label": "Download the " + file.kind + " of the " + file.expert + " expert at step " + saved.step},
+      saved.files.map(file => file.path ? el("a.btn.small", {href: fileUrl(file.path), download: nameOf(d.run) + " step " + saved.step + (file.expert && " " + file.expert) + ".safetensors", "aria-label": "Download the " + file.kind + (file.expert && " of the " + file.expert + " expert") + " at step " + saved.step},
       "↓ " + file.kind + (saved.files.length > 1 ? ", " + file.expert : "") + " · " + bytes(file.bytes)) : null))));
   return el("div.rn-saved", {}, el("h3", {}, "Checkpoints"),
     rows.length ? el("table", {}, el("thead.sr", {}, el("tr", {}, ["Step", "Size", "Download"].map(t => el("th", {scope: "col"}, t)))), el("tbody", {}, rows)) : el("p.muted", {}, d.finished ? "None was saved." : "The first one is saved on the way."),
