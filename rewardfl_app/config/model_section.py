@@ -100,6 +100,14 @@ class ModelConfig(Section):
         "other native ones hold it to one kernel, `flash` and `xformers` need their packages.",
         applies="resume",
     )
+    compile_blocks: bool = _field(
+        False,
+        "Compile the transformer blocks (torch.compile), the same code for all of them, which moves less memory. Costs "
+        "about a minute when a run first starts and some seconds later on, and as much again for every new size of "
+        "videos or batch. Needs Triton and a C compiler on a GPU, a C++ compiler on a CPU, where an update becomes "
+        "little faster: too little for a short run.",
+        applies="resume",
+    )
     dtype: Literal["bfloat16", "float32"] = _field(
         "bfloat16",
         "Number format of the frozen weights and of the forward pass. The trained LoRA weights and the sampler stay "

@@ -132,6 +132,22 @@ def checkpointing(config: Config) -> Iterator[Problem]:
         )
 
 
+def compiled(config: Config) -> Iterator[Problem]:
+    """What compiled blocks cannot do, or not in one piece."""
+    if not config.model.compile_blocks:
+        return
+    field = "model.compile_blocks"
+    if config.lora.lora_dropout > 0:
+        message = "Compiled blocks cannot draw the masks of lora_dropout anew: set lora_dropout to 0, or turn this off."
+        yield Problem(field, message)
+    if config.deepspeed.zero_stage == 3:
+        message = (
+            "With zero_stage 3 weights arrive layer by layer, which would cut each block into dozens of pieces: set "
+            "zero_stage to 2 or less, or turn this off."
+        )
+        yield Problem(field, message)
+
+
 def frames(config: Config) -> Iterator[Problem]:
     """The VAE packs one frame, then four at a time."""
     count = config.data.num_frames
@@ -341,6 +357,7 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
     (("model.extra_inputs",), extra_inputs),
     (("model.min_timestep_boundary", "model.max_timestep_boundary"), boundaries),
     (("model.use_gradient_checkpointing", "model.use_gradient_checkpointing_offload"), checkpointing),
+    (("model.compile_blocks", "lora.lora_dropout", "deepspeed.zero_stage"), compiled),
     (("data.num_frames",), frames),
     (("data.height", "data.width", "data.max_pixels", "model.model_name"), size),
     (_STEPS, step_order),

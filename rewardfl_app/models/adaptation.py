@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rewardfl_app.config import schedule
-from rewardfl_app.models import lora
+from rewardfl_app.models import compiled_blocks, lora
 from rewardfl_app.models.dropout import Key, Masks
 from rewardfl_app.models.precision import train_in_float32
 from rewardfl_app.models.sources import WeightsError
@@ -113,7 +113,7 @@ class FullWeights(Adaptation):
         """keep_base: whether the untrained network is needed once the weights have moved. offload_base: keep it in CPU
         memory except while it runs."""
         self.expert = expert
-        self._base = _Frozen(copy.deepcopy(expert), offload_base) if keep_base else None
+        self._base = _Frozen(_copy(expert), offload_base) if keep_base else None
         train_in_float32(expert)
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
@@ -169,6 +169,13 @@ class _Frozen:
         finally:
             for weight, kept in self._kept.items():
                 weight.data = kept
+
+
+def _copy(expert: WanTransformer3DModel) -> WanTransformer3DModel:
+    copied = copy.deepcopy(expert)
+    if compiled_blocks.are_in(expert):
+        compiled_blocks.compile_in(copied, next(copied.parameters()).device)
+    return copied
 
 
 def adapt(expert: WanTransformer3DModel, config: Config, seed: int) -> Adaptation:

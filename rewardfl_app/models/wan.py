@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT
 
 from rewardfl_app.config import family
 from rewardfl_app.config.schema import Expert
-from rewardfl_app.models import frozen_lora, original_format, original_vae, weights
+from rewardfl_app.models import compiled_blocks, frozen_lora, original_format, original_vae, weights
 from rewardfl_app.models.activation_offload import OffloadedCheckpoint
 from rewardfl_app.models.sources import ModelSources, Source, WeightsError, resolve
 from rewardfl_app.runs import content
@@ -146,6 +146,8 @@ class WanModel:
             frozen_lora.put_on(expert, added, lora.strength, lora.merged)
         attention(expert, self._settings)
         checkpointing(expert, self._settings, self.device)
+        if self._settings.compile_blocks:
+            compiled_blocks.compile_in(expert, self.device)
         return expert
 
     def _read_vae(self) -> WanVae:
@@ -230,11 +232,13 @@ def load(model: ModelConfig, device: torch.device | str = "cpu") -> WanModel:
     """The model a configuration names; its networks are read when they are used.
 
     Raises WeightsError naming a file that is missing, truncated or not a weight file; that a key is missing or wrong is
-    seen when the network is read.
+    seen when the network is read. Raises ConfigError where blocks are to be compiled and nothing can be.
     """
     sources = resolve(model)
     for source in sources.networks:
         weights.check(source)
+    if model.compile_blocks:
+        compiled_blocks.check(torch.device(device))
     loaded = WanModel(sources, model, torch.device(device))
     if not Path(sources.tokenizer).is_dir():  # what is looked up elsewhere may not be found
         loaded.tokenizer  # noqa: B018

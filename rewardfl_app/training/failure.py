@@ -10,6 +10,7 @@ import torch
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.config.secrets import redacted
 from rewardfl_app.data.errors import DataError
+from rewardfl_app.models import compiled_blocks
 from rewardfl_app.models.sources import WeightsError
 from rewardfl_app.rewards.pack import PackError
 from rewardfl_app.runs import reserve
@@ -82,6 +83,9 @@ def explain(error: BaseException, phase: str, step: int) -> tuple[int, str, str,
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         advice = "Lower evaluation.batch_size or train.per_device_train_batch_size, or free memory, then resume."
         return FAILED, "out_of_host_memory", f"This machine ran out of memory (RAM) {where}.", advice
+    if compiled_blocks.is_of_compiler(error):
+        sentence = f"The transformer's blocks could not be compiled {where}: {type(error).__name__}: {_line(error)}"
+        return BAD_INPUT, "bad_config", sentence, "Turn model.compile_blocks off, then start again or resume."
     sentence = (
         f"The trainer failed {where} for a reason unknown to this program: {type(error).__name__}: {_line(error)}"
     )

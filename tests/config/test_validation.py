@@ -291,6 +291,13 @@ def test_zero_and_offload() -> None:
     assert message("model.use_gradient_checkpointing_offload", "model.use_gradient_checkpointing_offload=true")
 
 
+def test_what_compiled_blocks_cannot_do_is_refused() -> None:
+    compiled = "model.compile_blocks=true"
+    assert found(compiled) == found(compiled, "deepspeed.zero_stage=2") == []
+    assert "lora_dropout to 0" in message("model.compile_blocks", compiled, "lora.lora_dropout=0.1")
+    assert "2 or less" in message("model.compile_blocks", compiled, "deepspeed.zero_stage=3")
+
+
 def test_weights_are_named_once(wan: Mapping[str, Path]) -> None:
     hub = "model.model_id_with_origin_paths=" + ",".join(["Wan-AI/Wan2.2-I2V-A14B:*.safetensors"] * 4)
     assert [problem.field for problem in wan_problems(wan, hub)] == ["model.model_id_with_origin_paths"]
