@@ -22,7 +22,7 @@ from rewardfl_app.bench.random_wan import TEXT_TOKENS
 from rewardfl_app.bench.report import Cell, Mark, Progress, Report
 from rewardfl_app.config import family, schedule
 from rewardfl_app.config.problems import ConfigError, Problem
-from rewardfl_app.models import adaptation, sampling, wan
+from rewardfl_app.models import adaptation, compiled_blocks, sampling, wan
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.models.vae_stream import ChunkedDecode
 from rewardfl_app.training import losses
@@ -107,6 +107,8 @@ class _Bench:
         self.expert = random_wan.transformer(self.sizes, self.layers, self.dtype, self.device)
         wan.attention(self.expert, self.config.model)
         wan.checkpointing(self.expert, self.config.model, self.device)
+        if self.config.model.compile_blocks:
+            compiled_blocks.compile_in(self.expert, self.device)
         self.trained = adaptation.LoraAdaptation(self.expert, self.config, seed=0)
         self.lora_parameters = sum(parameter.numel() for parameter in self.trained.parameters())
         train = self.config.train
@@ -217,6 +219,7 @@ class _Bench:
             "steps": self.grid.num_steps, "gradient_steps": self.gradient_steps,
             "lora_rank": self.config.lora.lora_rank, "lora_parameters": self.lora_parameters,
             "dtype": self.config.model.dtype, "product_flops": rate, "stated_flops": stated,
+            "compile_blocks": self.config.model.compile_blocks,
         }  # fmt: skip
         return report
 
@@ -261,9 +264,9 @@ class _Bench:
         return 4.0 * layers * self.tokens * (self.tokens + TEXT_TOKENS) * width
 
     def _measured(self, work: Callable[[], object]) -> tuple[float, float]:
-        """Seconds (on a GPU the second of two, when everything is compiled) and peak in GB (10^9 bytes), all that is
-        resident included."""
-        if self.on_gpu:
+        """Seconds (the second of two where something is compiled) and peak in GB (10^9 bytes), all that is resident
+        included."""
+        if self.on_gpu or self.config.model.compile_blocks:
             self._timed(work)
         with self._peak() as peak:
             seconds = self._timed(work)

@@ -17,7 +17,7 @@ from rewardfl_app.cli.app import main
 from rewardfl_app.config import files, presets, validation
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.config.schema import Config
-from rewardfl_app.models import original_vae
+from rewardfl_app.models import compiled_blocks, original_vae
 
 RELEASED = random_wan.SIZES
 SMALL = {
@@ -96,6 +96,15 @@ def test_the_table_scales_what_was_measured(changes: tuple[str, ...]) -> None:
     assert rows["update"][-1] == pytest.approx(whole)
     assert not report.marks and any(note.startswith("EXTRAPOLATED") for note in report.notes)
     assert report.parameters["layers"] == 2 and report.parameters["all_layers"] == 6
+
+
+def test_compiled_blocks_are_measured_once_they_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, runs = [], []
+    monkeypatch.setattr(compiled_blocks, "compile_in", lambda network, device: compiled.append(network))
+    bench = wan22._Bench(settings("model.compile_blocks=true"), 1)
+    bench.make()
+    bench._measured(lambda: runs.append(0))
+    assert compiled == [bench.expert] and len(runs) == 2
 
 
 def test_families_without_a_released_size_are_refused() -> None:
