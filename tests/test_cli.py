@@ -20,6 +20,7 @@ from fake_runs import eventually
 from PIL import Image
 
 from rewardfl_app.cli import app, inference_child
+from rewardfl_app.config import presets
 from rewardfl_app.data import video
 from rewardfl_app.runs import checkpoints
 from rewardfl_app.runs.folder import RunFolder
@@ -212,8 +213,35 @@ def test_all_problems_are_told_at_once(cli: Cli, settings: dict[str, Any], tmp_p
 
 def test_check_finds_nothing_wrong_with_good_files(shell: Cli, settings: dict[str, Any], tmp_path: Path) -> None:
     told = shell("check", save(settings, tmp_path))
-    assert (told.returncode, told.stdout, told.stderr) == (0, "no problem found\n", "")
-    assert json.loads(shell("check", tmp_path / "config.yaml", "--json").stdout) == {"problems": []}
+    *plan, last = told.stdout.splitlines()
+    assert (told.returncode, last, told.stderr) == (0, "no problem found", "")
+    assert "5 frames of 480 x 480" in plan[0] and plan[-1].startswith("It needs ")
+    found = json.loads(shell("check", tmp_path / "config.yaml", "--json").stdout)
+    assert found["problems"] == [] and found["memory"]["size"] == [5, 480, 480]
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_check_tells_of_every_preset_what_it_takes_and_what_is_missing(cli: Cli, name: str) -> None:
+    told = cli("check", "--preset", name, "--device-memory", "24", "--host-memory", "64", "--json")
+    found = json.loads(told.stdout)
+    config = presets.preset(name)
+    missing = [problem["field"] for problem in found["problems"]]
+    needed = ["model.model_paths", "reward.reward_model_path", "data.metadata_path"]
+    needed += ["deepspeed.hostfile"] if config.deepspeed.hostfile else []
+    assert missing == ([] if name == "pocket" else needed) and told.returncode == (2 if missing else 0)
+    memory = found["memory"]
+    assert memory["device_gb"] == 24 and memory["host_gb"] == 64 and memory["assumed"]
+    assert memory["fits"] == (name in ("pocket", "wan22_5b_24gb"))
+    assert memory["processes_per_machine"] == min(config.deepspeed.num_processes, 8)
+
+
+def test_check_names_the_change_that_makes_it_fit(cli: Cli) -> None:
+    told = cli("check", "--preset", "wan22_i2v_a14b", "--device-memory", "80", "--host-memory", "500")
+    assert "does not fit. --set " in told.stdout
+    change = told.stdout.partition("does not fit. --set ")[2].partition(" makes")[0].split(" --set ")
+    assignments = [part for each in change for part in ("--set", each)]
+    told = cli("check", "--preset", "wan22_i2v_a14b", *assignments, "--device-memory", "80", "--host-memory", "500")
+    assert ": it fits." in told.stdout and told.returncode == 2  # the files are still missing
 
 
 def spoil_column(clips: Path) -> str:

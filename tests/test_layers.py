@@ -17,7 +17,7 @@ PACKAGE = ROOT / "rewardfl_app"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("config",),
     ("runs",),
-    ("models", "rewards", "data", "downloads"),
+    ("models", "rewards", "data", "downloads", "planning"),
     ("rendering",),
     ("training", "inference", "pocket"),
     ("bench",),
@@ -51,6 +51,7 @@ LIGHT = (
     "inference.report_charts",
     "inference.report_page",
     "inference.side_by_side",
+    "planning",
     "pocket.renderer",
     "pocket.portrait",
     "pocket.pocket_data",

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+from rewardfl_app.config import presets
+from rewardfl_app.planning import memory_plan
 from rewardfl_app.rewards.identity import RewardResult
 from rewardfl_app.rewards.mixture import Mixture
 
@@ -25,3 +28,13 @@ def test_the_reward_of_the_readme_is_one(tmp_path: Path, monkeypatch: Any) -> No
     still, noisy = mixture.combine(video, faces, [None, None])
     assert float(still.total.detach()) == 0.0 > float(noisy.total.detach())
     assert noisy.total.requires_grad and noisy.counted
+
+
+def test_the_memory_of_the_presets_is_what_is_planned() -> None:
+    rows = re.findall(r"^\| `(wan22_\w+)` \|.*\| ([\d.]+) GB, ([\d.]+) GB \|$", README, re.MULTILINE)
+    assert sorted(name for name, *_ in rows) == sorted(name for name in presets.names() if name != "pocket")
+    for name, device, host in rows:
+        config = presets.preset(name)
+        plan = memory_plan.plan(config, on_gpu=True, per_machine=min(config.deepspeed.num_processes, 8))
+        assert float(device) == pytest.approx(plan.device_peak.device_gb, abs=0.051)
+        assert float(host) == pytest.approx(plan.host_peak.host_gb, abs=0.051)

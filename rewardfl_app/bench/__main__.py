@@ -1,5 +1,5 @@
-"""`python -m rewardfl_app.bench memory|gradients|step|wan22 --folder DIR [--layers N]`: the process that measures, a
-child of the command line. DIR holds config.yaml; report.json is written into it, and status.json meanwhile.
+"""`python -m rewardfl_app.bench memory|gradients|step|plan|wan22 --folder DIR [--layers N]`: the process that
+measures, a child of the command line. DIR holds config.yaml; report.json is written into it, and status.json meanwhile.
 
 Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-NAMES = ("memory", "gradients", "step", "wan22")
+NAMES = ("memory", "gradients", "step", "plan", "wan22")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(name: str, folder: Path, layers: int | None) -> None:
     from functools import partial
 
-    from rewardfl_app.bench import case, gradients, memory, step, wan22
+    from rewardfl_app.bench import case, gradients, memory, plan, step, wan22
     from rewardfl_app.config import files
     from rewardfl_app.runs.jsonfile import write_json_atomic
 
@@ -67,6 +67,7 @@ def _measure(name: str, folder: Path, layers: int | None) -> None:
         "memory": memory.measure,
         "gradients": gradients.measure,
         "step": step.measure,
+        "plan": plan.measure,
         "wan22": partial(wan22.measure, layers=layers),
     }
     config = files.load(folder / "config.yaml", check_files=False)

@@ -46,6 +46,15 @@ def measure(config: Config, what: str, implementation: str, latent_frames: int =
 
     Raises CaseFailed.
     """
+    return Measured(**_in_a_process(config, what, implementation, latent_frames))
+
+
+def phases(config: Config) -> dict[str, float]:
+    """Peaks in GB of the phases of an update, measured in a fresh process: see `bench.plan`. Raises CaseFailed."""
+    return _in_a_process(config, "phases", ENGINE, 0)
+
+
+def _in_a_process(config: Config, what: str, implementation: str, latent_frames: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="rewardfl-case-") as folder:
         out = Path(folder)
         files.dump(config, out / "config.yaml")
@@ -57,13 +66,19 @@ def measure(config: Config, what: str, implementation: str, latent_frames: int =
         if done.returncode or found is None:
             lines = [line for line in done.stderr.splitlines() if line.strip()]
             raise CaseFailed(lines[-1] if lines else f"the measuring process ended with code {done.returncode}")
-        return Measured(**found)
+        return found
 
 
 def run(folder: Path) -> None:
     """What the fresh process does with the files of `measure`."""
     case: dict[str, Any] = read_json(folder / "case.json") or {}
-    workload = Workload(files.load(folder / "config.yaml"))
+    config = files.load(folder / "config.yaml")
+    if case["what"] == "phases":
+        from rewardfl_app.bench import plan
+
+        write_json_atomic(folder / "measured.json", plan.watch(config))
+        return
+    workload = Workload(config)
     work = _work(workload, case["what"], case["implementation"] == PLAIN, case["latent_frames"])
     loaded = resident.start_peak()
     if torch.cuda.is_available():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import init_empty_weights
@@ -12,50 +11,26 @@ from torch import nn
 
 from rewardfl_app.models.original_vae import MEAN_48, STD_48
 from rewardfl_app.models.wan import WanVae
-
-TEXT_TOKENS = 512
+from rewardfl_app.planning.network_sizes import NETWORKS, Network
 
 Module = TypeVar("Module", bound=nn.Module)
 
-
-@dataclass(frozen=True)
-class Sizes:
-    """Arguments of the released transformer and VAE of a family."""
-
-    transformer: dict[str, Any]
-    vae: dict[str, Any]
+RELEASED = {name: network for name, network in NETWORKS.items() if name != "pocket"}
+_STATISTICS = {"latents_mean": [*MEAN_48], "latents_std": [*STD_48]}
 
 
-# Of the config.json files of Wan-AI/Wan2.2-I2V-A14B-Diffusers and Wan-AI/Wan2.2-TI2V-5B-Diffusers.
-_SHARED = {"patch_size": (1, 2, 2), "attention_head_dim": 128, "text_dim": 4096, "freq_dim": 256}
-_RESIDUAL = {"base_dim": 160, "decoder_base_dim": 256, "z_dim": 48, "is_residual": True, "in_channels": 12}
-SIZES = {
-    "wan2_2": Sizes(
-        {**_SHARED, "num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 36, "out_channels": 16,
-         "num_layers": 40},
-        {"base_dim": 96, "z_dim": 16},
-    ),
-    "wan2_2_5b": Sizes(
-        {**_SHARED, "num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48,
-         "num_layers": 30},
-        {**_RESIDUAL, "out_channels": 12, "patch_size": 2, "scale_factor_spatial": 16, "latents_mean": [*MEAN_48],
-         "latents_std": [*STD_48]},
-    ),
-}  # fmt: skip
-
-
-def transformer(sizes: Sizes, layers: int, dtype: torch.dtype, device: torch.device) -> WanTransformer3DModel:
+def transformer(network: Network, layers: int, dtype: torch.dtype, device: torch.device) -> WanTransformer3DModel:
     """A frozen transformer with so many of its layers, in the number formats that the released weights have here."""
     with init_empty_weights():
-        empty = WanTransformer3DModel(**{**sizes.transformer, "num_layers": layers})
+        empty = WanTransformer3DModel(**{**network.transformer, "num_layers": layers})
     kept = set(WanTransformer3DModel._keep_in_fp32_modules or ())
     return _filled(empty, dtype, device, kept)
 
 
-def vae(sizes: Sizes, dtype: torch.dtype, device: torch.device) -> WanVae:
+def vae(network: Network, dtype: torch.dtype, device: torch.device) -> WanVae:
     """A frozen VAE without its encoder, as it is while training."""
     with init_empty_weights():
-        empty = WanVae(**sizes.vae)
+        empty = WanVae(**network.vae, **(_STATISTICS if network.vae["z_dim"] == len(MEAN_48) else {}))
     empty.leave_encoder(lambda: empty)
     return _filled(empty, dtype, device, set())
 

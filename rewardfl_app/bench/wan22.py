@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from rewardfl_app.bench import random_wan, resident
-from rewardfl_app.bench.random_wan import TEXT_TOKENS
 from rewardfl_app.bench.report import Cell, Mark, Progress, Report
 from rewardfl_app.config import family, schedule
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.models import adaptation, compiled_blocks, sampling, wan
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.models.vae_stream import ChunkedDecode
+from rewardfl_app.planning.network_sizes import TEXT_TOKENS
 from rewardfl_app.training import losses
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def measure(config: Config, progress: Progress, layers: int | None = None) -> Re
     Sizes, steps, LoRA and checkpointing are the configuration's. The face networks are left out, whose share is small.
     Raises ConfigError for a family without released sizes.
     """
-    if config.model.model_name not in random_wan.SIZES:
-        known = ", ".join(random_wan.SIZES)
+    if config.model.model_name not in random_wan.RELEASED:
+        known = ", ".join(random_wan.RELEASED)
         raise ConfigError([Problem("model.model_name", f"Random weights of the released size: set one of {known}.")])
     bench = _Bench(config, layers)
     progress("making random weights", 0, 5)
@@ -88,8 +88,8 @@ class _Bench:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.on_gpu = self.device.type == "cuda"
         self.dtype = wan.DTYPES[config.model.dtype]
-        self.sizes = random_wan.SIZES[config.model.model_name]
-        self.all_layers = int(self.sizes.transformer["num_layers"])
+        self.network = random_wan.RELEASED[config.model.model_name]
+        self.all_layers = self.network.layers
         self.layers = min(layers or (self.all_layers if self.on_gpu else CPU_LAYERS), self.all_layers)
         data = config.data
         side = int(data.max_pixels**0.5) // 32 * 32
@@ -103,8 +103,8 @@ class _Bench:
 
     def make(self) -> None:
         """The transformer with its LoRA, the VAE, and one video's inputs."""
-        self.vae = random_wan.vae(self.sizes, self.dtype, self.device)
-        self.expert = random_wan.transformer(self.sizes, self.layers, self.dtype, self.device)
+        self.vae = random_wan.vae(self.network, self.dtype, self.device)
+        self.expert = random_wan.transformer(self.network, self.layers, self.dtype, self.device)
         wan.attention(self.expert, self.config.model)
         wan.checkpointing(self.expert, self.config.model, self.device)
         if self.config.model.compile_blocks:
@@ -121,7 +121,7 @@ class _Bench:
         condition[:, : family.TEMPORAL_FACTOR] = 0
         condition[:, : family.TEMPORAL_FACTOR, 0] = 1
         self.condition = condition.to(self.device)
-        width = int(self.sizes.transformer["text_dim"])
+        width = int(self.network.transformer["text_dim"])
         self.text = torch.randn(1, TEXT_TOKENS, width, generator=draw).to(self.device)
 
     def product_rate(self) -> float:
@@ -260,8 +260,7 @@ class _Bench:
         return 2.0 * _block_parameters(self.expert) * layers * self.tokens
 
     def _attention_flop(self, layers: int) -> float:
-        width = int(self.sizes.transformer["num_attention_heads"]) * int(self.sizes.transformer["attention_head_dim"])
-        return 4.0 * layers * self.tokens * (self.tokens + TEXT_TOKENS) * width
+        return 4.0 * layers * self.tokens * (self.tokens + TEXT_TOKENS) * self.network.width
 
     def _measured(self, work: Callable[[], object]) -> tuple[float, float]:
         """Seconds (the second of two where something is compiled) and peak in GB (10^9 bytes), all that is resident

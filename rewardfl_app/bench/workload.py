@@ -91,19 +91,17 @@ class Workload:
         order = Order(len(self.data), config.train.seed)
         return SampleSource(self._clips, [row.index for row in self.data.rows], order, config, Ranks()).take(number)
 
-    def step(self, engine: Any, config: Config) -> TrainingStep:
-        """The engine's update under a configuration."""
+    def step(self, engine: Any, config: Config, doing: Callable[[str], None] = lambda what: None) -> TrainingStep:
+        """The engine's update under a configuration; `doing` is told what it does."""
         scorer = self.scorer if config.reward.rewards == self.config.reward.rewards else self._with_rewards(config)
-        return TrainingStep(self.model, scorer, self.prefixes, engine, Ranks(), config)
+        return TrainingStep(self.model, scorer, self.prefixes, engine, Ranks(), config, doing)
 
     def _with_rewards(self, config: Config) -> Scorer:
         return Scorer.load(config.reward, self.device)
 
     def engine(self) -> Engine:
         """DeepSpeed on the trained parameters, in a group of this process alone."""
-        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-        os.environ.update(alone, MASTER_PORT=str(_free_port()))
-        Ranks().connect()
+        connect_alone()
         return Engine(self.adaptations, self.config)
 
     def gradient(self, config: Config, update: int = 1) -> Tensor:
@@ -184,6 +182,13 @@ def changed(config: Config, **sections: dict[str, Any]) -> Config:
     for section, values in sections.items():
         mapping[section] = {**mapping[section], **values}
     return validation.build(mapping)
+
+
+def connect_alone() -> None:
+    """Makes a group of this process alone."""
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update(alone, MASTER_PORT=str(_free_port()))
+    Ranks().connect()
 
 
 def flat_gradient(parameters: Sequence[Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
 from rewardfl_app.supervisor import freeze, preflight, provenance
 from rewardfl_app.supervisor.command import PACKAGE_ROOT, bench_command
 
-NAMES = ("memory", "gradients", "step", "modes", "wan22")
+NAMES = ("memory", "gradients", "step", "plan", "modes", "wan22")
 _WAN22_PRESET = "wan22_i2v_a14b"
 _STDOUT = Path("-")
 
@@ -49,7 +49,8 @@ def bench(
     ] = None,
 ) -> int:
     """Measure the engine: memory against gradient steps and frames, how exact each gradient is, the speed of a step;
-    modes: what each gradient mode, pool and penalty is worth, over seeds; wan22: an update at Wan2.2's sizes."""
+    plan: the memory plan beside what each phase takes; modes: what each gradient mode, pool and penalty is worth, over
+    seeds; wan22: an update at Wan2.2's sizes."""
     if name not in NAMES:
         raise ConfigError([Problem("", f"There is no bench {name}{suggestion(name, NAMES)}")])
     if json_file is not None and json_file != _STDOUT:

@@ -47,10 +47,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 def build_config(config: Path | None, preset: str | None, overrides: list[str] | None) -> Config:
     """The configuration of a file or a preset with the changes of `--set`. Raises ConfigError with every problem."""
+    return validation.build(read_mapping(config, preset, overrides))
+
+
+def read_mapping(config: Path | None, preset: str | None, overrides: list[str] | None) -> dict[str, Any]:
+    """The same as it is written, unchecked. Raises ConfigError where it cannot be read."""
     if config is not None and preset is not None:
         raise ConfigError([Problem("", "A configuration file and --preset were both given: give one of them.")])
     mapping = files.read(config) if config is not None else files.to_mapping(presets.preset(preset or DEFAULT_PRESET))
-    return validation.build(files.override(mapping, overrides or []))
+    return files.override(mapping, overrides or [])
 
 
 def build_reward(face_pack: str, judge: str | None = None, overrides: list[str] | None = None) -> RewardConfig:

@@ -23,11 +23,19 @@ def build(mapping: Mapping[str, Any], check_files: bool = True) -> Config:
 
     Raises ConfigError with every problem. Without check_files, the files it names need not exist on this machine.
     """
-    config, found, broken = _parse(mapping)
-    found += _rule_problems(config, broken, check_files)
-    if found:
+    config, found = examined(mapping, check_files)
+    if config is None or found:
         raise ConfigError(found)
     return config
+
+
+def examined(mapping: Mapping[str, Any], check_files: bool = True) -> tuple[Config | None, list[Problem]]:
+    """The configuration in a nested mapping, None where a value is of a wrong type or out of range, and every problem.
+
+    Raises ConfigError where there are no sections.
+    """
+    config, found, broken = _parse(mapping)
+    return None if found else config, found + _rule_problems(config, broken, check_files)
 
 
 def problems(config: Config, check_files: bool = True) -> list[Problem]:

@@ -105,9 +105,10 @@ def _repository(repository: Repository, folder: Path, tell: Tell) -> None:
         fetch(file, path, _among(tell, before, total), hub.token())
         record.add(file, [path])
         before += file.size
-    if repository.model_paths is not None:
+    listing = folder / "model_paths.json"
+    if repository.model_paths is not None and not listing.exists():  # one that is there may have been changed
         names = [file.name for file in files]
-        write_json_atomic(folder / "model_paths.json", _model_paths(repository.model_paths, names))
+        write_json_atomic(listing, _model_paths(repository.model_paths, names))
 
 
 def _among(tell: Tell, before: int, total: int) -> Tell:

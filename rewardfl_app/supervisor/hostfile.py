@@ -20,7 +20,8 @@ def read(path: Path) -> dict[str, int]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise HostfileError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is not text'})."
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is not text'}): name the machines there, "
+            "one `host slots=N` per line."
         ) from error
     hosts: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -28,7 +29,12 @@ def problems(config: Config) -> list[Problem]:
     none.
     """
     found = validation.problems(config)
-    faulty = {problem.field for problem in found}
+    return found + file_problems(config, {problem.field for problem in found})
+
+
+def file_problems(config: Config, faulty: AbstractSet[str]) -> list[Problem]:
+    """Problems of the files alone; what the fields `faulty` name or decide on is not looked at."""
+    found: list[Problem] = []
     if not faulty & {"model.model_paths", "model.model_id_with_origin_paths", "model.tokenizer_path"}:
         found += weight_problems(config)
     for field, file in lora_files(config).items():
@@ -41,7 +47,7 @@ def problems(config: Config) -> list[Problem]:
         "evaluation.metadata_path": (config.evaluation.metadata_path, config.evaluation.num_samples),
     }
     for field, (path, num_rows) in tables.items():
-        if path and field not in faulty:
+        if path and not faulty & {field, "data.num_frames"}:
             found += table_problems(field, Path(path), config.data.num_frames, num_rows)
     return found
 

@@ -124,6 +124,15 @@ def test_what_is_there_whole_is_not_fetched_again(origin: Origin, tmp_path: Path
     assert given(origin) == [VAE] and (tmp_path / VAE).read_bytes() == b"vae"
 
 
+def test_a_list_of_weights_that_was_changed_stays(origin: Origin, tmp_path: Path) -> None:
+    publish(origin, Name.WAN2_2)
+    get(Name.WAN2_2, tmp_path)
+    own = '{"high_noise_model": "of my own"}'
+    (tmp_path / "model_paths.json").write_text(own)
+    get(Name.WAN2_2, tmp_path)
+    assert (tmp_path / "model_paths.json").read_text() == own
+
+
 def test_files_that_were_verified_are_not_read_again(
     origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,1 @@
+"""What a run will need, told by its settings before anything is loaded."""

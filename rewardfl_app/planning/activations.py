@@ -1,0 +1,155 @@
+"""Bytes that computing takes beside the weights: of one transformer's steps and of the VAE's decoder.
+
+Everything that is large grows with the number of tokens or pixels alone, so it is told in units of one tensor: tokens x
+width of the transformer in bytes of one (the transformer), height x width x decoder channels in the number format (the
+decoder). The numbers of units were counted by following every allocation of the real code at the released sizes, and
+are held to it by tests/planning/test_activations.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rewardfl_app.planning.network_sizes import Network
+
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """Bytes of one transformer on one video.
+
+    `forward`: of a step without a graph; `reference`: the same without the LoRA. `block_input`: what a block that is
+    computed again keeps. `block`: what a block's own graph keeps. `around`: what is kept outside the blocks.
+    `backward`: on top of all that is kept while a block is pulled back; `rebuilt_backward` of one that was computed
+    again.
+    """
+
+    forward: float
+    reference: float
+    block_input: float
+    block: float
+    around: float
+    backward: float
+    rebuilt_backward: float
+    layers: int
+
+    def held(self, checkpointing: bool) -> float:
+        """What the graph of a step keeps."""
+        return self.around + self.layers * (self.block_input if checkpointing else self.block)
+
+    def gradient_step(self, checkpointing: bool, with_reference: bool) -> float:
+        """The most that a step with a graph takes, its reference's forward pass and its backward pass included."""
+        held = self.held(checkpointing)
+        back = self.block + self.rebuilt_backward if checkpointing else self.backward
+        # The forward pass of the last block comes on top of what the blocks before it keep.
+        return held + max(back, self.forward, self.reference if with_reference else 0.0)
+
+
+def transformer(
+    network: Network, tokens: int, dtype: str, targets: Collection[str], rank: int, *, times_per_token: bool
+) -> Transformer:
+    """Of a LoRA on the layers `targets` (Wan's own names) in float32, on frozen weights in `dtype`.
+
+    `times_per_token`: each token has its own noise level (Wan2.2-TI2V-5B), and with it its own modulations.
+    """
+    unit = float(tokens * network.width)
+    ratio = network.feed_forward / network.width
+    size = BYTES[dtype]
+    has = {name: int(name in targets) for name in ("q", "k", "v", "o", "ffn.0", "ffn.2")}
+    ranks = 2 * has["q"] + has["k"] + has["v"] + 2 * has["o"] + has["ffn.0"] + has["ffn.2"]
+    loose = 4 * rank * ranks / network.width  # what A gives, float32
+    if size == 2:
+        # A LoRA keeps its input in float32, each its own copy.
+        copies = 8 * has["q"] + 4 * has["k"] + 4 * has["v"] + 8 * has["o"] + 4 * has["ffn.0"]
+        block = 36.1 + copies + (2 + 4 * has["ffn.2"]) * ratio
+        plain = max(22.4, 8.3 + 4 * ratio)
+        forward = max(plain, 12.3 + 10 * ratio) if has["ffn.0"] or has["ffn.2"] else plain
+        around, backward = 4.4, max(10.0, 4 * ratio)
+        rebuilt = max(16.0 if not has["ffn.0"] else 21.5, 5.6 + 4 * ratio)
+        own_times = (35.5, 39.4, 15.1)
+    else:
+        # All of them share the tensor that the layer itself is given.
+        copies = 4 * max(has["q"], has["k"], has["v"]) + 4 * has["q"] + 4 * has["ffn.0"]
+        block = 48.2 + copies + (4 + 4 * has["ffn.2"]) * ratio
+        plain = 16.4 + 8 * ratio
+        forward = plain + 4 * has["ffn.0"] * ratio
+        around, backward = 4.5, 8 * ratio
+        rebuilt = max(17.6, 8 * ratio - 4)
+        own_times = (34.5, 53.3, 29.7)
+    if times_per_token:
+        block, around = block + own_times[0], around + own_times[2]
+        forward, plain = forward + own_times[1], plain + own_times[1]
+    return Transformer(
+        forward=forward * unit,
+        reference=plain * unit,
+        block_input=size * unit,
+        block=(block + loose) * unit,
+        around=around * unit,
+        backward=backward * unit,
+        rebuilt_backward=rebuilt * unit,
+        layers=network.layers,
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """Units at n latent frames: at_zero + each x n."""
+
+    at_zero: float
+    each: float
+
+    def __call__(self, latent_frames: int) -> float:
+        return max(self.at_zero + self.each * latent_frames, 0.0)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """`graph`, `plain`: of a chunk with its graph and without; both with the two caches that are kept meanwhile.
+    `whole_graph`, `whole`: of the clip in one piece. `streamed`: of the clip frame by frame without a graph."""
+
+    graph: Line
+    plain: Line
+    whole_graph: Line
+    whole: Line
+    streamed: float
+
+
+# By the shape of the decoder (blocks of a level, or the residual kind of Wan2.2-TI2V-5B) and the bytes of a number.
+_DECODERS = {
+    (1, 4): _Units(Line(127.6, 84.5), Line(74.0, 16.0), Line(-49.0, 90.1), Line(-13.0, 20.1), 63.0),
+    (1, 2): _Units(Line(133.0, 106.6), Line(71.0, 24.2), Line(-66.0, 112.7), Line(-21.5, 28.5), 75.0),
+    (2, 4): _Units(Line(187.0, 101.1), Line(109.0, 11.9), Line(-59.0, 113.4), Line(-13.0, 20.0), 73.0),
+    (2, 2): _Units(Line(187.0, 121.8), Line(103.0, 20.1), Line(-75.0, 134.0), Line(-21.0, 28.1), 76.0),
+    (0, 4): _Units(Line(53.0, 30.9), Line(29.2, 5.8), Line(-18.6, 34.5), Line(-4.3, 7.03), 21.5),
+    (0, 2): _Units(Line(50.5, 38.7), Line(26.2, 9.8), Line(-22.4, 39.6), Line(-9.0, 12.0), 22.9),
+}
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Bytes of the decoder on one clip of `latent_frames` at `pixels` = height x width."""
+
+    units: _Units
+    unit: float
+    latent_frames: int
+
+    def chunked(self, chunk: int) -> float:
+        """The most that the decode in chunks and its transpose take."""
+        return self.unit * self.units.graph(min(chunk, self.latent_frames))
+
+    def whole(self) -> float:
+        """The most that the decode by one graph and its transpose take."""
+        return self.unit * self.units.whole_graph(self.latent_frames)
+
+    def rendered(self, on_gpu: bool) -> float:
+        """Of a decode without a graph: frame by frame on a GPU, in one piece elsewhere."""
+        return self.unit * (self.units.streamed if on_gpu else self.units.whole(self.latent_frames))
+
+
+def decoder(network: Network, dtype: str, latent_frames: int, pixels: int) -> Decoder:
+    """Of the network's VAE, in the number format of the frozen weights."""
+    size = BYTES[dtype]
+    shape = 0 if network.vae.get("is_residual") else int(network.vae.get("num_res_blocks", 2))
+    return Decoder(_DECODERS[shape, size], float(pixels * network.decoder_width * size), latent_frames)
