@@ -19,7 +19,7 @@ import yaml
 from fake_runs import eventually
 from PIL import Image
 
-from rewardfl_app.cli import app, inference_child
+from rewardfl_app.cli import app
 from rewardfl_app.config import presets
 from rewardfl_app.data import video
 from rewardfl_app.runs import checkpoints
@@ -27,7 +27,7 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.metrics import read_all
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.samples import sample_folder, write_faces
-from rewardfl_app.supervisor import supervisor
+from rewardfl_app.supervisor import inference_child, supervisor
 from rewardfl_app.supervisor.command import package_environment
 
 

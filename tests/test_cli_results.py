@@ -13,6 +13,7 @@ from rewardfl_app.runs import best
 from rewardfl_app.runs.checkpoints import CheckpointError, begin, commit
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.metrics import MetricsWriter, read_all
+from rewardfl_app.supervisor import comparison_sides
 
 
 @pytest.fixture
@@ -50,6 +51,6 @@ def test_status_and_runs_tell_both(hacking: RunFolder, capsys: pytest.CaptureFix
 def test_compare_takes_the_step_by_name(hacking: RunFolder) -> None:
     for step in (10, 20):
         commit(hacking, step, begin(hacking, step))
-    assert [results._step(hacking, name) for name in ("best", "latest", "15")] == [10, 20, 15]
+    assert [comparison_sides.step(hacking, name) for name in ("best", "latest", "15")] == [10, 20, 15]
     with pytest.raises(CheckpointError, match="no complete checkpoint 'nonsense'"):
-        results._step(hacking, "nonsense")
+        comparison_sides.step(hacking, "nonsense")

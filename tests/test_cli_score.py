@@ -14,10 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from rewardfl_app.cli import app, inference_child, score_text
+from rewardfl_app.cli import app, score_text
+from rewardfl_app.cli.progress_line import ProgressLine
 from rewardfl_app.data import video
 from rewardfl_app.inference.__main__ import main as child_main
 from rewardfl_app.pocket.clips import sample_clip
+from rewardfl_app.supervisor import inference_child
 from rewardfl_app.supervisor.command import package_environment
 
 Frames = NDArray[np.uint8]
@@ -260,7 +262,7 @@ def test_a_terminal_sees_how_far_it_is(
     code = write + "time.sleep(0.6)"
     monkeypatch.setattr(inference_child, "inference_command", lambda *words: [sys.executable, "-c", code, *words])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    line = inference_child.ProgressLine(tmp_path / "status.json", "frames")
+    line = ProgressLine(tmp_path / "status.json", "frames")
     inference_child.run(str(tmp_path / "status.json"), while_running=line)
     line.clear()
     shown = capfd.readouterr().err.split("\r\033[K")

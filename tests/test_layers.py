@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training", "inference", "pocket"),
     ("bench",),
     ("supervisor",),
+    ("api",),
     ("ui", "notebook", "cli"),
     ("__main__",),
 )
@@ -32,6 +33,8 @@ LIGHT = (
     "config",
     "runs",
     "supervisor",
+    "api",
+    "notebook",
     "ui",
     "cli",
     "data.errors",

@@ -29,10 +29,10 @@ from rewardfl_app.cli import (
     score,
     train,
 )
-from rewardfl_app.cli.inference_child import InferenceError
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.runs.folder import RunError
+from rewardfl_app.supervisor.inference_child import InferenceError
 
 app = typer.Typer(
     name="python -m rewardfl_app",

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from rewardfl_app.bench import modes
-from rewardfl_app.cli import inference_child, options, output
+from rewardfl_app.cli import options, output
+from rewardfl_app.cli.progress_line import ProgressLine
 from rewardfl_app.config import files, presets, validation
 from rewardfl_app.config.problems import ConfigError, Problem, suggestion
 from rewardfl_app.config.schema import Config
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
-from rewardfl_app.supervisor import freeze, preflight, provenance
+from rewardfl_app.supervisor import freeze, inference_child, preflight, provenance
 from rewardfl_app.supervisor.command import PACKAGE_ROOT, bench_command
 
 NAMES = ("memory", "gradients", "step", "plan", "modes", "wan22")
@@ -69,7 +70,7 @@ def bench(
         run = RunFolder(Path(folder)) if name == "wan22" else _frozen(built, Path(folder))
         if name == "wan22":
             files.dump(built, run.config)
-        line = inference_child.ProgressLine(run.path / "status.json", "measured")
+        line = ProgressLine(run.path / "status.json", "measured")
         try:
             inference_child.run(name, "--folder", str(run.path), *extra, while_running=line, command=bench_command)
         finally:

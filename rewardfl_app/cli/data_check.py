@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from rewardfl_app.cli import inference_child, options
+from rewardfl_app.cli import options
+from rewardfl_app.cli.progress_line import ProgressLine
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.data.inspection import inspect
 from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
+from rewardfl_app.supervisor import inference_child, score_settings
 
 
 def data_check(
@@ -57,12 +59,12 @@ def _files(path: Path) -> dict[str, Any]:
 
 
 def _with_faces(path: Path, face_pack: str, overrides: list[str] | None) -> dict[str, Any]:
-    reward = options.build_reward(face_pack, None, overrides)
+    reward = score_settings.reward(face_pack, None, overrides or [])
     with tempfile.TemporaryDirectory(prefix="rewardfl-") as folder:
         out = Path(folder)
         request = {"metadata": path, "reward": reward.model_dump(mode="json"), "out": out}
         write_json_atomic(out / "request.json", request)
-        line = inference_child.ProgressLine(out / "status.json", "rows")
+        line = ProgressLine(out / "status.json", "rows")
         try:
             inference_child.run("data-check", "--request", str(out / "request.json"), while_running=line)
         finally:

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from rewardfl_app.cli import inference_child, options
+from rewardfl_app.cli import options
+from rewardfl_app.cli.progress_line import ProgressLine
 from rewardfl_app.inference import passport_facts
 from rewardfl_app.inference.export_target import Format, Target
 from rewardfl_app.runs import checkpoints
 from rewardfl_app.runs.jsonfile import write_json_atomic
 from rewardfl_app.runs.registry import find
-from rewardfl_app.supervisor import supervisor, thaw
+from rewardfl_app.supervisor import inference_child, supervisor, thaw
 
 
 def export(
@@ -61,7 +62,7 @@ def export(
             "status": str(status),
         }
         write_json_atomic(Path(folder) / "request.json", request)
-        line = inference_child.ProgressLine(status, "tensors")
+        line = ProgressLine(status, "tensors")
         try:
             inference_child.run("export", "--request", str(Path(folder) / "request.json"), while_running=line)
         finally:

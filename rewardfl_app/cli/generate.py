@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from rewardfl_app.cli import inference_child, options, output
+from rewardfl_app.cli import options, output
 from rewardfl_app.config import files, presets
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.data import image as still
 from rewardfl_app.runs import checkpoints, registry
 from rewardfl_app.runs.folder import RunFolder
-from rewardfl_app.supervisor import freeze, preflight
+from rewardfl_app.supervisor import freeze, inference_child, preflight
 
 _MODEL_SECTIONS = ("model", "sampling")
 

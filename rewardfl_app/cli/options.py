@@ -9,9 +9,7 @@ import typer
 
 from rewardfl_app.config import files, presets, validation
 from rewardfl_app.config.problems import ConfigError, Problem
-from rewardfl_app.config.schema import Config, RewardConfig
-from rewardfl_app.inference import scoring_request
-from rewardfl_app.supervisor import freeze
+from rewardfl_app.config.schema import Config
 
 DEFAULT_RUNS_DIR = Path("runs")
 DEFAULT_PRESET = "pocket"
@@ -56,22 +54,3 @@ def read_mapping(config: Path | None, preset: str | None, overrides: list[str] |
         raise ConfigError([Problem("", "A configuration file and --preset were both given: give one of them.")])
     mapping = files.read(config) if config is not None else files.to_mapping(presets.preset(preset or DEFAULT_PRESET))
     return files.override(mapping, overrides or [])
-
-
-def build_reward(face_pack: str, judge: str | None = None, overrides: list[str] | None = None) -> RewardConfig:
-    """The `reward` section for a face pack (`pocket`: the embedded one, with its own judge and detection size) with the
-    changes of `--set`. Raises ConfigError with every problem."""
-    base: dict[str, Any] = {"reward_model_path": _absolute(face_pack)}
-    if face_pack == freeze.EMBEDDED_FAMILY:
-        config = freeze.with_embedded_scorers(presets.preset(freeze.EMBEDDED_FAMILY))
-        base = files.to_mapping(config)["reward"]
-    if judge is not None:
-        base["judge_model_path"] = _absolute(judge)
-    mapping = files.override({"reward": base}, overrides or [])
-    if others := sorted(set(mapping) - {"reward"}):
-        raise ConfigError([Problem(name, f"Only settings of reward matter here, not of {name}.") for name in others])
-    return scoring_request.reward_settings(mapping["reward"])
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())

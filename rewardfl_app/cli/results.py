@@ -10,17 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from rewardfl_app.cli import inference_child, options
+from rewardfl_app.cli import options
 from rewardfl_app.cli.progress import evaluation_line
-from rewardfl_app.inference import pairs
 from rewardfl_app.inference.compare import build
-from rewardfl_app.inference.pairs import Side
-from rewardfl_app.runs import alarm, best, checkpoints, registry
+from rewardfl_app.runs import alarm, best, registry
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import plain, read_json
 from rewardfl_app.runs.metrics import current, is_evaluation, read_all
-from rewardfl_app.runs.samples import BASELINE_STEP, list_samples
-from rewardfl_app.supervisor import reconcile, supervisor
+from rewardfl_app.runs.samples import BASELINE_STEP
+from rewardfl_app.supervisor import comparison_sides, reconcile, supervisor
 
 
 def status(
@@ -90,8 +88,12 @@ def compare(
 ) -> int:
     """Write side_by_side.mp4, report.html and report.json: the evaluation videos before and after training."""
     found = registry.find(runs_dir, run)
-    after = _side(found, None if checkpoint is None else _step(found, checkpoint))
-    before = _side(found, BASELINE_STEP) if against == "base" else _side(registry.find(runs_dir, against), None)
+    step = None if checkpoint is None else comparison_sides.step(found, checkpoint)
+    after = comparison_sides.side(found, step, _rendering)
+    if against == "base":
+        before = comparison_sides.side(found, BASELINE_STEP, _rendering)
+    else:
+        before = comparison_sides.side(registry.find(runs_dir, against), None, _rendering)
     made = build(before, after, out.expanduser().absolute())
     typer.echo(made.report["verdict"]["sentence"])
     for path in (made.page, made.video, made.json):
@@ -99,24 +101,8 @@ def compare(
     return 0
 
 
-def _step(run: RunFolder, checkpoint: str) -> int:
-    """The step that --checkpoint names; that of a number may also have samples alone. Raises CheckpointError."""
-    return int(checkpoint) if checkpoint.isdecimal() else checkpoints.find(run, checkpoint).step
-
-
-def _side(run: RunFolder, step: int | None) -> Side:
-    """The samples of a step, rendered first from its checkpoint where there are none; None is the last step with
-    either.
-    """
-    found = list_samples(run)
-    saved = {checkpoint.step for checkpoint in checkpoints.list_checkpoints(run)}
-    if step is None and max(found, default=BASELINE_STEP) == BASELINE_STEP and saved:
-        step = max(saved)
-    if step is not None and step not in found and step in {BASELINE_STEP, *saved}:
-        name = "base" if step == BASELINE_STEP else str(step)
-        typer.echo(f"rendering the evaluation videos of {name} ...", err=True)
-        inference_child.run("evaluate", "--run", str(run.path), "--checkpoint", name)
-    return pairs.side(run, step)
+def _rendering(name: str) -> None:
+    typer.echo(f"rendering the evaluation videos of {name} ...", err=True)
 
 
 def _describe(run: RunFolder) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rewardfl_app.cli import inference_child, options, output, score_text
+from rewardfl_app.cli import options, output, score_text
+from rewardfl_app.cli.progress_line import ProgressLine
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
+from rewardfl_app.supervisor import inference_child, score_settings
 
 _STDOUT = Path("-")
 
@@ -46,7 +48,7 @@ def score(
     ] = False,
 ) -> int:
     """Score the faces of a video: who is in it, frame by frame, and how much they stay the reference's person."""
-    reward = options.build_reward(face_pack, judge, overrides)
+    reward = score_settings.reward(face_pack, judge, overrides or [])
     films = {"overlay": ("--overlay", overlay), "heat_over_video": ("--heat-map", heat_map)}
     targets = {
         name: output.writable(option, path, ".mp4") for name, (option, path) in films.items() if path is not None
@@ -65,7 +67,7 @@ def score(
             "check_insightface": check_insightface,
         }
         write_json_atomic(out / "request.json", request)
-        line = inference_child.ProgressLine(out / "status.json", "frames")
+        line = ProgressLine(out / "status.json", "frames")
         try:
             inference_child.run("score", "--request", str(out / "request.json"), while_running=line)
         finally:

@@ -125,7 +125,7 @@ def test_the_command_asks_for_the_word_and_measures(
         report = wan22.measure(config, lambda *_: None, layers=int(arguments[3]))
         (folder / "report.json").write_text(json.dumps(report.content()))
 
-    monkeypatch.setattr("rewardfl_app.cli.inference_child.run", child)
+    monkeypatch.setattr("rewardfl_app.supervisor.inference_child.run", child)
     arguments = ["--layers", "1", "--set", "data.height=64", "--set", "data.width=64", "--set", "data.num_frames=5"]
     out = tmp_path / "wan22.json"
     more = ["--set", "model.dtype=float32", "--json", str(out)]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import typer
-
 from rewardfl_app.runs.folder import RunError
-from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.supervisor.command import inference_command, package_environment
 
 
@@ -59,28 +55,6 @@ def run(
         raise InferenceError(" ".join(told), 2 if ended.returncode == 2 else 1)
     last = lines[-1] if lines else f"it ended with code {ended.returncode}"
     raise InferenceError(f"{_WORK.get(arguments[0], 'Rendering')} failed: {last} (details in {path})", 1)
-
-
-class ProgressLine:
-    """One line on a terminal that follows a status.json; nothing is printed where the output is no terminal."""
-
-    def __init__(self, status: Path, unit: str) -> None:
-        self._status = status
-        self._unit = unit
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self) -> None:
-        """Show how far it is."""
-        if self._shown:
-            content = read_json(self._status) or {"message": "Starting"}
-            total = content.get("total")
-            far = f" {content.get('done')} of {total} {self._unit}" if total else " ..."
-            typer.echo(f"\r\033[K{content.get('message')}{far}", err=True, nl=False)
-
-    def clear(self) -> None:
-        """Take the line away, for what is printed next."""
-        if self._shown:
-            typer.echo("\r\033[K", err=True, nl=False)
 
 
 def _wait(child: subprocess.Popen[bytes], while_running: Callable[[], None] | None) -> None:
