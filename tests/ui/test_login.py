@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
-from app_process import ROOT, AppProcess
+from app_process import AppProcess
 from page_run import FakeRun
 
 from rewardfl_app.supervisor.command import package_environment
+from rewardfl_app.ui import launching
 from rewardfl_app.ui.login_attempts import FREE, LONGEST_SECONDS, LoginAttempts
-
-sys.path.insert(0, str(ROOT))
-import launch_app  # noqa: E402
 
 NAME = "the run of the house"
 PASSWORD = "correct:horse battery"
@@ -134,19 +131,19 @@ def test_where_the_password_comes_from(tmp_path: Path, monkeypatch: pytest.Monke
     file = tmp_path / "auth"
     file.write_text("you:from file\n")
     monkeypatch.setenv("REWARDFL_AUTH", "me:from variable")
-    assert launch_app.credentials("i:from line", file) == ("i", "from line")
+    assert launching.credentials("i:from line", file) == ("i", "from line")
     assert "REWARDFL_AUTH" not in os.environ
     monkeypatch.setenv("REWARDFL_AUTH", "me:from variable")
-    assert launch_app.credentials(None, file) == ("you", "from file")
+    assert launching.credentials(None, file) == ("you", "from file")
     monkeypatch.setenv("REWARDFL_AUTH", "me:from variable")
-    assert launch_app.credentials(None) == ("me", "from variable")
-    assert launch_app.credentials(None) is None
+    assert launching.credentials(None) == ("me", "from variable")
+    assert launching.credentials(None) is None
     for bad in ("nobody", ":x", "x:"):
-        with pytest.raises(launch_app.UsageError, match="USER:PASSWORD") as told:
-            launch_app.credentials(bad)
+        with pytest.raises(launching.UsageError, match="USER:PASSWORD") as told:
+            launching.credentials(bad)
         assert bad not in str(told.value).replace("USER:PASSWORD", "")
-    with pytest.raises(launch_app.UsageError, match="--auth-file"):
-        launch_app.credentials(None, tmp_path / "none")
+    with pytest.raises(launching.UsageError, match="--auth-file"):
+        launching.credentials(None, tmp_path / "none")
 
 
 def test_no_child_inherits_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
