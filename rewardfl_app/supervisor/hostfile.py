@@ -6,6 +6,9 @@ import re
 import socket
 from pathlib import Path
 
+from rewardfl_app.config.plain_file import read_plain
+
+_MOST_BYTES = 2**20
 # DeepSpeed's own pattern; what follows the number is ignored there, too.
 _LINE = re.compile(r"(\S+)\s+slots=(\d+)")
 
@@ -17,7 +20,7 @@ class HostfileError(ValueError):
 def read(path: Path) -> dict[str, int]:
     """Processes by host, in the file's order. Raises HostfileError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_plain(path, _MOST_BYTES).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise HostfileError(
             f"{path} cannot be read ({getattr(error, 'strerror', None) or 'it is not text'}): name the machines there, "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def test_hosts_are_read_as_the_launcher_reads_them(tmp_path: Path) -> None:
 def test_a_bad_line_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(hostfile.HostfileError, match=message):
         hostfile.read(written(tmp_path, text))
+
+
+def test_what_is_no_plain_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path, Path("\x00")):
+        with pytest.raises(hostfile.HostfileError, match="cannot be read"):
+            hostfile.read(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
