@@ -18,7 +18,7 @@ from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.supervisor import supervisor
 from rewardfl_app.supervisor.thaw import without_embedded
-from rewardfl_app.ui import run_estimate
+from rewardfl_app.ui import memory_card, run_estimate
 from rewardfl_app.ui.charts import number
 from rewardfl_app.ui.config_form import Change, Values, changes, mapping_of, text_of, values_of
 from rewardfl_app.ui.model_needs import needs
@@ -148,9 +148,9 @@ def suggested_name(values: Values, source: str, runs_dir: Path) -> str:
     return f"run {len(runs) + 1}"
 
 
-def review(values: Values, source: str, runs_dir: Path) -> dict[str, Any]:
+def review(values: Values, source: str, runs_dir: Path, planned_for: object = "") -> dict[str, Any]:
     """What the page shows beside the form: problems, differences from source and last run, what is missing, the name
-    it gets if none is given, and about how long it takes.
+    it gets if none is given, about how long it takes, and what memory on the machine it is `planned_for`.
     """
     return {
         "problems": [{"field": problem.field, "message": problem.message} for problem in problems(values)],
@@ -159,6 +159,7 @@ def review(values: Values, source: str, runs_dir: Path) -> dict[str, Any]:
         "needs": [asdict(need) for need in needs(values)],
         "name": suggested_name(values, source, runs_dir),
         "estimate": _estimate(values, runs_dir),
+        "memory": memory_card.view(values, planned_for),
     }
 
 

@@ -15,6 +15,7 @@ STYLES = (
     "chart.css",
     "hacking.css",
     "train.css",
+    "train_memory.css",
     "dataset.css",
     "monitor.css",
     "ab_player.css",

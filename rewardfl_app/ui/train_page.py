@@ -20,7 +20,7 @@ from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.status import FINAL_STATES
 from rewardfl_app.supervisor import supervisor
 from rewardfl_app.supervisor.freeze import uses_embedded_data
-from rewardfl_app.ui import dataset_check, draft
+from rewardfl_app.ui import dataset_check, draft, memory_card
 from rewardfl_app.ui.component import component
 from rewardfl_app.ui.config_form import form_payload, mapping_of
 from rewardfl_app.ui.dataset_view import embedded_clips
@@ -29,7 +29,7 @@ from rewardfl_app.ui.theme import asset
 log = logging.getLogger(__name__)
 
 FIRST_SOURCE = "preset:pocket"
-PARTS = ("train_form.js", "train_draft.js", "train_clips.js", "train_side.js", "train.js")
+PARTS = ("train_form.js", "train_draft.js", "train_clips.js", "train_memory.js", "train_side.js", "train.js")
 
 
 def page_payload(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -92,6 +92,7 @@ def _script(runs_dir: Path) -> str:
         "mixtures": [name for name, kind in family.FAMILIES.items() if kind.is_mixture],
         "source": FIRST_SOURCE,
         "values": draft.source_values(FIRST_SOURCE, runs_dir),
+        "gpus": list(memory_card.GPUS),
     }
     return "\n".join([f"const FIRST = {json.dumps(first)};", *(asset(name) for name in PARTS)])
 
@@ -100,7 +101,7 @@ def build_page(runs_dir: Path) -> gr.HTML:
     """The page is one component; it asks the server functions for everything but what a tick tells (`page_payload`)."""
 
     def review(request: dict[str, Any]) -> dict[str, Any]:
-        return draft.review(_values(request), str(request.get("source")), runs_dir)
+        return draft.review(_values(request), str(request.get("source")), runs_dir, request.get("planned_for"))
 
     def load_source(request: dict[str, Any]) -> dict[str, Any]:
         source = str(request.get("source"))

@@ -38,7 +38,7 @@ HOSTILE: tuple[Any, ...] = (
 KEYS = (
     "run runs step job source values name names notes tags video reference pack a b with sample pair vote "
     "choice id image prompt seed checkpoint field value changes path row rows page query by example token "
-    "folder kind strength clip "
+    "folder kind strength clip planned_for "
 ).split()
 
 

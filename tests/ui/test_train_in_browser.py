@@ -100,6 +100,48 @@ def test_the_machine_is_chosen_below_the_model_and_files_that_were_named_stay(ap
     page.get_by_role("radio", name="One card of 80 GB The").and_(page.locator(":checked")).wait_for()
 
 
+def test_the_memory_is_told_beside_the_form_and_made_to_fit(app: AppProcess, watched: Any) -> None:
+    page = watched.open(app.address)
+    page.locator(".memory[data-state=fits]").wait_for()
+    page.get_by_role("radio", name="Wan2.2-I2V-A14B").click()
+    page.get_by_label("Planned for").select_option("80")
+    page.locator(".memory[data-state=short]").wait_for()
+    assert "Does not fit" in page.locator(".memory").inner_text()
+    bar = page.get_by_role("button", name=re.compile("^Decoding and scoring: "))
+    bar.focus()
+    assert "decoding and back" in page.locator(".mem-parts").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator(".mem-parts").is_visible()
+    bar.hover()
+    assert "decoding and back" in page.locator(".mem-parts").inner_text()
+
+    rows = page.locator(".mem-changes .link").all_inner_texts()
+    page.get_by_role("button", name="Make it fit").click()
+    page.locator(".memory[data-state=fits]").wait_for()
+    assert page.locator(".field.changed .f-help code").all_text_contents() == rows == ["prefix_seeds"]
+    page.wait_for_selector(".diff li:has-text('prefix_seeds')")
+    assert page.evaluate("document.activeElement.className") == "mem-sentence"
+
+    tall = page.locator(".memory").bounding_box()["height"]
+    page.get_by_label("Max steps", exact=True).fill("some")
+    page.locator(".memory[data-state=unread]").wait_for()
+    assert page.locator(".memory").bounding_box()["height"] == tall
+    page.get_by_label("Max steps", exact=True).fill("9")
+    page.locator(".memory[data-state=fits]").wait_for()
+    page.reload()
+    page.locator(".memory[data-state=fits]").wait_for()
+    assert page.get_by_label("Planned for").input_value() == "80"
+    page.locator("summary", has_text="All settings").click()
+    page.get_by_role("button", name="Reset Prefix seeds").click()
+    page.locator(".memory[data-state=short]").wait_for()
+    page.locator("summary", has_text="Phase by phase").click()
+    assert page.locator(".mem-phases .mem-bar").count() == 8
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert _serious(page) == []
+
+
 def test_a_model_with_one_network_has_no_fields_of_a_second(app: AppProcess, watched: Any) -> None:
     page = watched.open(app.address)
     page.locator("summary", has_text="All settings").click()

@@ -3,7 +3,7 @@ const DRAFT = "rewardfl_draft";
 let timer = null, checked = 0, stashed = null;
 
 function remember() {
-  const text = JSON.stringify({source: draft.source, base: draft.base, values: draft.values, name: $(".name").value, stashed});
+  const text = JSON.stringify({source: draft.source, base: draft.base, values: draft.values, name: $(".name").value, planned: plannedFor(), stashed});
   try { sessionStorage.setItem(DRAFT, text); localStorage.setItem(DRAFT, text); } catch (error) { /* private mode: edits are lost on refresh */ }
 }
 
@@ -15,6 +15,7 @@ function take(stored) {
     if (stored.base && key in stored.base) draft.base[key] = stored.base[key];
   }
   $(".name").value = stored.name || "";
+  if ("planned" in stored) planFor(stored.planned);
   stashed = stored.stashed || null;
 }
 
@@ -63,12 +64,13 @@ async function load(id, keep = false) {
 async function review() {
   clearTimeout(timer);
   const mine = ++checked;
-  const answer = await server.review({values: draft.values, source: draft.source}).catch(() => null);
+  const answer = await server.review({values: draft.values, source: draft.source, planned_for: plannedFor()}).catch(() => null);
   if (!answer || mine !== checked) return;
   problems = answer.problems;
   paintProblems();
   paintNeeds(answer.needs);
   paintSide(answer);
+  paintMemory(answer.memory);
   showClips();
 }
 
