@@ -104,7 +104,13 @@ function paintProblems() {
     row.input.setAttribute("aria-invalid", String(messages.length > 0));
   }
   fill($(".problems"), problems.length ? [el("h3", {}, problems.length === 1 ? "One thing to mend" : problems.length + " things to mend"), el("ul", {}, problems.map(p => el("li", {},
-    rows.has(p.field) ? el("button.link", {type: "button", onclick: () => reveal(p.field)}, fields.get(p.field).label) : p.field ? el("b", {}, p.field) : null, p.field ? ": " : "", typed(p.message))))] : null);
+    rows.has(p.field) ? el("button.link", {type: "button", onclick: () => reveal(p.field)}, fields.get(p.field).label) : p.field ? el("b", {}, p.field) : null, p.field ? ": " : "", typed(rows.has(p.field) ? firstSentence(p.message) : p.message))))] : null);
+}
+
+/* How to mend it stands beside the field. */
+function firstSentence(text) {
+  const end = text.search(/\.\s+[A-Z`]/);
+  return end < 0 ? text : text.slice(0, end + 1);
 }
 
 /* Bring a field into view, whatever hides it, and put the cursor there. */
