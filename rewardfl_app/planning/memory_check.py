@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rewardfl_app.config import files, validation
+from rewardfl_app.config import files, presets, validation
 from rewardfl_app.config.schema import Config
 from rewardfl_app.planning import memory_plan
 from rewardfl_app.planning.machine import Machine
@@ -27,7 +27,8 @@ class Verdict:
     """A plan held against a machine.
 
     `fits` None: it is not known what there is. `remedy`: settings by `section.field` that would make it fit, the
-    cheapest found, empty where it fits; None where nothing does. `remedied`: the plan with them.
+    cheapest found, empty where it fits; None where nothing does. `remedied`: the plan with them. `advice`: where no
+    setting helps.
     """
 
     plan: MemoryPlan
@@ -35,6 +36,7 @@ class Verdict:
     fits: bool | None
     remedy: Mapping[str, Any] | None
     remedied: MemoryPlan | None
+    advice: str = ""
 
     def content(self) -> dict[str, Any]:
         """As JSON, GB."""
@@ -83,7 +85,7 @@ class Verdict:
         if self.fits:
             return f"{told}: it fits."
         if self.remedy is None or self.remedied is None:
-            return f"{told}: it does not fit, and no setting makes it fit: take a smaller model, or a larger machine."
+            return f"{told}: it does not fit, and no setting makes it fit: {self.advice}."
         changes = " ".join(f"--set {name}={_text(value)}" for name, value in self.remedy.items())
         after = f"{self.remedied.device_peak.device_gb:.1f} GB and " if self.plan.on_gpu else ""
         return f"{told}: it does not fit. {changes} makes it fit ({after}{self.remedied.host_peak.host_gb:.1f} GB)."
@@ -106,7 +108,17 @@ def check(config: Config, machine: Machine, *, per_machine: int | None = None) -
         return Verdict(plan, machine, fits, {}, None)
     for remedy in _remedies(config, lambda settings: _fits(planned(settings), machine) is not False):
         return Verdict(plan, machine, False, remedy, planned(_changed(config, remedy) or config))
-    return Verdict(plan, machine, False, None, None)
+    return Verdict(plan, machine, False, None, None, _advice(config, machine))
+
+
+def _advice(config: Config, machine: Machine) -> str:
+    """A smaller model, by its name where one of the presets would fit."""
+    for preset in presets.PRESETS.values():
+        other = Config.model_validate(preset.sections)
+        smaller = memory_plan.plan(other, on_gpu=True, per_machine=1)
+        if other.model.model_name not in ("pocket", config.model.model_name) and _fits(smaller, machine):
+            return f"take {preset.title.partition(',')[0]}, or a larger machine"
+    return "take a smaller model, or a larger machine"
 
 
 def _limits(machine: Machine) -> tuple[float | None, float | None]:

@@ -137,7 +137,7 @@ def _sentence(verdict: Verdict, shown: _Side, several: bool) -> str:
     if verdict.fits:
         return f"Fits: {needs} of {_amount(shown.usable)} usable{where}, most while {doing}."
     told = f"Does not fit: {needs}{where}, {_amount(shown.usable)} usable, most while {doing}."
-    return told if verdict.remedy is not None else f"{told} No setting helps: take a smaller model or a larger machine."
+    return told if verdict.remedy is not None else f"{told} No setting helps: {verdict.advice}."
 
 
 def _remedy(verdict: Verdict) -> dict[str, str | bool] | None:

@@ -56,6 +56,8 @@ def test_the_remedy_makes_it_fit_and_leaves_nothing_out(preset: str, device: flo
 def test_what_no_setting_helps_is_said() -> None:
     verdict = memory_check.check(presets.preset("wan22_i2v_a14b"), Machine(16.0, 64.0))
     assert verdict.fits is False and verdict.remedy is None and "smaller model" in verdict.sentence
+    larger = memory_check.check(presets.preset("wan22_i2v_a14b"), Machine(24.0, 64.0), per_machine=8)
+    assert larger.remedy is None and "take Wan2.2-TI2V-5B, or a larger machine" in larger.sentence
 
 
 def test_without_a_gpu_nothing_is_claimed() -> None:

@@ -70,7 +70,7 @@ def test_the_settings_that_make_it_fit_can_be_put_into_the_form(on: On) -> None:
         kinds = {field: type(value) for field, value in card["remedy"].items()}
         assert kinds == {field: type(values[field]) for field in card["remedy"]}
     card = _view("wan22_i2v_a14b", "24")
-    assert card["remedy"] is None and "take a smaller model or a larger machine" in card["sentence"]
+    assert card["remedy"] is None and "take Wan2.2-TI2V-5B, or a larger machine" in card["sentence"]
 
 
 def test_what_is_planned_for_elsewhere_is_not_held_against_this_machine(on: On) -> None:
