@@ -100,6 +100,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
     """The run that comes of it, in the folder where everything was done, which is the current one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("rehearsal"))
+        patch.setenv("REWARDFL_STATE_DIR", str(tmp_path_factory.mktemp("state")))  # devices of its own
         lay_out(Path.cwd())
         downloads, listing, settings, commands = blocks()[:4]
         places = re.findall(r"download (\w+) --to (\S+)", downloads)
