@@ -14,19 +14,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rewardfl_app.api.checking import Checked, check
     from rewardfl_app.api.comparing import Compared, compare
     from rewardfl_app.api.run import Run
     from rewardfl_app.api.scoring import Score, score
     from rewardfl_app.api.starting import configure, find, follow, list_runs, start
 
 __version__ = "0.1.0"
-__all__ = ["Compared", "Run", "Score", "compare", "configure", "find", "follow", "list_runs", "score", "start"]
+__all__ = [
+    "Checked",
+    "Compared",
+    "Run",
+    "Score",
+    "check",
+    "compare",
+    "configure",
+    "find",
+    "follow",
+    "list_runs",
+    "score",
+    "start",
+]
 
 # Looked up when they are first used, so that importing a part of the package imports no other.
 _HOMES = {
+    "Checked": "checking",
     "Compared": "comparing",
     "Run": "run",
     "Score": "scoring",
+    "check": "checking",
     "compare": "comparing",
     "configure": "starting",
     "find": "starting",

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from rewardfl_app.api.run import Run
+from rewardfl_app.api.table import Table
 from rewardfl_app.inference import compare as comparing
 from rewardfl_app.runs.samples import BASELINE_STEP
 from rewardfl_app.supervisor import comparison_sides
 
 _MEASURES = (("reward", "reward"), ("judge", "judge"), ("motion", "face motion"), ("face_rate", "frames with a face"))
+
+
+_OF_SAMPLES = ("reward", "judge", "motion")
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,26 @@ class Compared:
         """Each measure's mean before, after, delta and the ends of its 95% interval."""
         return dict(self.report["mean"])
 
+    @property
+    def samples(self) -> Table:
+        """Reward, judge and motion of every evaluation sample, before and after."""
+        return Table(
+            {
+                "sample": row["name"],
+                **{f"{name} {side}": row[name][side] for name in _OF_SAMPLES for side in ("before", "after")},
+                "prompt": row["prompt"],
+            }
+            for row in self.report["samples"]
+        )
+
+    def values(self, measure: str) -> tuple[list[float], list[float]]:
+        """A measure of every sample that has it on both sides: before, and after in the same order."""
+        rows = [row[measure] for row in self.report["samples"]]
+        both = [row for row in rows if row["before"] is not None and row["after"] is not None]
+        return [row["before"] for row in both], [row["after"] for row in both]
+
     def __repr__(self) -> str:
-        return f"Compared({self.verdict!r}, film={str(self.film)!r})"
+        return f"Compared({self.verdict!r}, film={_near(self.film)!r})"
 
     def _repr_html_(self) -> str:
         rows = ""
@@ -73,3 +95,9 @@ def compare(
         out = run.path / "comparisons" / f"step_{after.step:06}_{named}"
     made = comparing.build(before, after, Path(out).expanduser().absolute())
     return Compared(made.report, made.video, made.page)
+
+
+def _near(path: Path) -> str:
+    """The path as one writes it from the current folder, where it lies in there."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rewardfl_app.config.schema import Config
+from rewardfl_app.inference.export_target import ExportError, Format
 from rewardfl_app.runs import alarm, best, checkpoints
 from rewardfl_app.runs.alarm import Alarm
 from rewardfl_app.runs.best import Best
@@ -16,7 +17,7 @@ from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.jsonlines import Record
 from rewardfl_app.runs.metrics import MetricsReader, current, is_evaluation, read_all
 from rewardfl_app.runs.samples import Sample, list_samples
-from rewardfl_app.supervisor import supervisor
+from rewardfl_app.supervisor import export_jobs, supervisor
 from rewardfl_app.supervisor.run_state import RunState
 
 _POLL_SECONDS = 0.3
@@ -140,6 +141,22 @@ class Run:
         ConfigError."""
         supervisor.resume(self.folder, changes)
         return self
+
+    def export(self, kind: str = "diffusers", checkpoint: int | str = "latest") -> Path:
+        """Writes what a checkpoint trained for other tools and returns the folder, one in the run's `exports`.
+
+        `kind`: diffusers, comfyui, merged or merged-original; `checkpoint`: a step, "latest" or "best". One that is
+        there and not older than the checkpoint is returned as it is. Raises RunError, ConfigError.
+        """
+        if kind not in list(Format):
+            raise ExportError(f"There is no export {kind}: choose one of {', '.join(Format)}.")
+        job = export_jobs.start(self.folder, str(checkpoint), Format(kind))
+        while not job.is_finished:
+            time.sleep(_POLL_SECONDS)
+            job = export_jobs.find(self.folder, job.id) or job
+        if job.state == "failed":
+            raise ExportError(job.message)
+        return job.target
 
     def __repr__(self) -> str:
         state = self.state

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.api.table import Table
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.supervisor import inference_child, score_settings
 
@@ -39,6 +40,11 @@ class Score:
     def frames(self) -> list[dict[str, Any]]:
         """Each frame with its faces: track, bbox, landmarks, det_score, similarity."""
         return list(self.report["frames"])
+
+    @property
+    def faces(self) -> Table:
+        """Every face of every frame: who it is taken for, and what was measured on it (lengths in pixels)."""
+        return Table(_row(frame, face) for frame in self.frames for face in frame["faces"])
 
     @property
     def tracks(self) -> list[dict[str, Any]]:
@@ -110,6 +116,23 @@ def score(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(out / f"{name}.mp4", target)
         return Score(read_json(out / "faces.json") or {}, wanted.get("overlay"), wanted.get("heat_over_video"))
+
+
+def _row(frame: Mapping[str, Any], face: Mapping[str, Any]) -> dict[str, Any]:
+    pose = face.get("pose") or {}
+    return {
+        "frame": frame["frame"],
+        "track": face.get("track"),
+        "person": face.get("identity"),
+        "similarity": face.get("similarity"),
+        "judge": face.get("judge_similarity"),
+        "det_score": face.get("det_score"),
+        "size": face.get("size"),
+        "sharpness": face.get("sharpness"),
+        "yaw": pose.get("yaw"),
+        "pitch": pose.get("pitch"),
+        "roll": pose.get("roll"),
+    }
 
 
 def _absolute(path: str | Path) -> Path:

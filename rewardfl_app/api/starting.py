@@ -29,6 +29,11 @@ def configure(source: Source = "pocket", changes: Mapping[str, Any] | None = Non
 
     Raises ConfigError with every problem.
     """
+    return validation.build(to_mapping(source, changes))
+
+
+def to_mapping(source: Source, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The same as a nested mapping, unchecked. Raises ConfigError where it cannot be read."""
     if isinstance(source, Config):
         mapping = files.to_mapping(source)
     elif isinstance(source, str) and source in presets.names():
@@ -40,7 +45,7 @@ def configure(source: Source = "pocket", changes: Mapping[str, Any] | None = Non
         if not dot:
             raise ConfigError([Problem(name, f"{name} is no setting: name it as section.field.")])
         mapping[section] = {**(mapping.get(section) or {}), field: value}
-    return validation.build(mapping)
+    return mapping
 
 
 def start(

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 
 from rewardfl_app.cli import options
-from rewardfl_app.config import validation
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.config.schema import Config
 from rewardfl_app.planning import memory_text
-from rewardfl_app.supervisor import freeze, memory_verdict, preflight
+from rewardfl_app.supervisor import memory_verdict, preflight
 
 DeviceMemory = Annotated[
     float | None,
@@ -36,7 +35,7 @@ def check(
 ) -> int:
     """Check settings, weight files and data without loading a weight, and plan the memory. Exit code 2 when something
     is wrong; a plan is an estimate, and does not change it."""
-    problems, built = _examined(config, preset, overrides)
+    built, problems = _examined(config, preset, overrides)
     verdict = None if built is None else memory_verdict.verdict(built, device_memory, host_memory)
     if as_json:
         rows = [{"field": problem.field, "message": problem.message} for problem in problems]
@@ -54,13 +53,9 @@ def check(
 
 def _examined(
     config: options.ConfigFile, preset: options.Preset, overrides: options.Overrides
-) -> tuple[list[Problem], Config | None]:
-    """Every problem, and the configuration unless some of it is no value at all."""
+) -> tuple[Config | None, list[Problem]]:
     try:
-        built, found = validation.examined(options.read_mapping(config, preset, overrides))
+        mapping = options.read_mapping(config, preset, overrides)
     except ConfigError as error:
-        return error.problems, None
-    if built is not None:
-        whole = freeze.with_embedded_scorers(freeze.absolute_paths(built))
-        found += preflight.file_problems(whole, {problem.field for problem in found})
-    return found, built
+        return None, error.problems
+    return preflight.examined(mapping)

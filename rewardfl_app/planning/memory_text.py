@@ -19,10 +19,11 @@ def lines(verdict: Verdict) -> list[str]:
     text = [header, f"  {'':26}{columns}  of it"]
     for phase in plan.phases:
         numbers = f"{phase.device_gb:8.2f} {phase.host_gb:8.2f}" if plan.on_gpu else f"{phase.host_gb:9.2f}"
-        text.append(f"  {phase.name:26}{numbers}  {_largest(phase.device if plan.on_gpu else phase.host)}")
+        text.append(f"  {phase.name:26}{numbers}  {largest(phase.device if plan.on_gpu else phase.host)}")
     return [*text, verdict.sentence]
 
 
-def _largest(parts: list[Part]) -> str:
+def largest(parts: list[Part]) -> str:
+    """The largest parts of a phase with their GB."""
     named = sorted(parts, key=lambda part: -part.size)[:_NAMED]
     return ", ".join(f"{part.what} {part.size / 1e9:.2f}" for part in named)

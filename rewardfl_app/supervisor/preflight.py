@@ -5,15 +5,16 @@ weight.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rewardfl_app.config import validation
 from rewardfl_app.config.plain_file import open_plain
-from rewardfl_app.config.problems import Problem
+from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.config.schema import Config, DeepSpeedConfig
 from rewardfl_app.data import manifest
 from rewardfl_app.models import sources
@@ -30,6 +31,20 @@ def problems(config: Config) -> list[Problem]:
     """
     found = validation.problems(config)
     return found + file_problems(config, {problem.field for problem in found})
+
+
+def examined(mapping: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
+    """The configuration in a nested mapping, None where some of it is no value at all, and every problem of it and of
+    the files it names.
+    """
+    try:
+        config, found = validation.examined(mapping)
+    except ConfigError as error:
+        return None, error.problems
+    if config is not None:
+        whole = freeze.with_embedded_scorers(freeze.absolute_paths(config))
+        found += file_problems(whole, {problem.field for problem in found})
+    return config, found
 
 
 def file_problems(config: Config, faulty: AbstractSet[str]) -> list[Problem]:

@@ -36,6 +36,9 @@ def test_film_report_and_what_they_say(tmp_path: Path) -> None:
     assert found.film.is_relative_to(run.path / "comparisons")
     change = found.changes["reward"]
     assert change is not None and change["delta"] == pytest.approx(0.2)
+    assert found.samples.column("sample") == ["a", "b"] and found.samples[0]["judge before"] == pytest.approx(0.6)
+    assert found.values("reward") == (pytest.approx([0.5, 0.51]), pytest.approx([0.7, 0.71]))
+    assert found.values("sharpness") == ([], [])
     assert found.verdict in found._repr_html_() and "+0.200" in found._repr_html_()
     elsewhere = compare(run, 4, out=tmp_path / "elsewhere")
     assert elsewhere.film == tmp_path / "elsewhere" / "side_by_side.mp4"
@@ -50,3 +53,10 @@ def test_against_another_run(tmp_path: Path) -> None:
 def test_a_step_without_samples_is_named(tmp_path: Path) -> None:
     with pytest.raises(CompareError, match="no samples of step 3"):
         compare(made(tmp_path / "run", 0.1), 3)
+
+
+def test_a_film_in_the_current_folder_is_named_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compare(made(tmp_path / "run", 0.1), out=tmp_path / "report")
+    assert repr(str(tmp_path / "report" / "side_by_side.mp4")) in repr(found)
+    monkeypatch.chdir(tmp_path)
+    assert "film='report/side_by_side.mp4'" in repr(found)

@@ -1,0 +1,67 @@
+"""Rows of numbers that a cell shows as a table."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+_MOST_ROWS = 60  # that are shown
+
+Row = dict[str, Any]
+
+
+class Table(list[Row]):
+    """A list of rows, each a dict with the same keys; sorted, filtered and indexed as any list."""
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one column from top to bottom."""
+        return [row[name] for row in self]
+
+    def only(self, *names: str) -> Table:
+        """The table with these columns alone, in this order."""
+        return Table({name: row[name] for name in names} for row in self)
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return Table(found) if isinstance(place, slice) else found
+
+    def __repr__(self) -> str:
+        rows = self._texts()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+        return "\n".join([*lines, *self._left_out()]) or "no rows"
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._texts() or [[]]
+        body = f"<thead><tr>{_cells('th', head)}</tr></thead>"
+        body += "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
+        note = "".join(f"<div>{html.escape(line)}</div>" for line in self._left_out())
+        return f"<table style='font-variant-numeric:tabular-nums'>{body}</table>{note}" if rows else "no rows"
+
+    def _texts(self) -> list[list[str]]:
+        """The head and the rows that are shown."""
+        if not self:
+            return []
+        names = list(self[0])
+        return [names, *([shown(row[name]) for name in names] for row in self[:_MOST_ROWS])]
+
+    def _left_out(self) -> list[str]:
+        return [f"… and {len(self) - _MOST_ROWS} more rows"] if len(self) > _MOST_ROWS else []
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a table."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(part)}" for name, part in value.items())
+    return str(value)
+
+
+def _cells(tag: str, texts: list[str]) -> str:
+    return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
