@@ -47,33 +47,43 @@ class Score:
         return Table(_row(frame, face) for frame in self.frames for face in frame["faces"])
 
     @property
-    def tracks(self) -> list[dict[str, Any]]:
-        """Each person with mean_similarity and frames."""
-        return list(self.report["tracks"])
+    def tracks(self) -> Table:
+        """Each face that was followed: the person of the reference it is taken for (None: somebody else), its mean
+        similarity, the number of its frames, and whether it is there for its place alone."""
+        return Table(
+            {
+                "track": track["track"],
+                "person": track.get("identity"),
+                "similarity": track.get("mean_similarity"),
+                "frames": track.get("frames"),
+                "unlike": track.get("unlike"),
+            }
+            for track in self.report["tracks"]
+        )
 
-    def curve(self, track: int = 0) -> tuple[list[int], list[float]]:
-        """Frames and similarities of one person."""
+    @property
+    def people(self) -> int:
+        """How many people of the reference the video is scored for."""
+        return int(self.report["reference"]["people"])
+
+    def curve(self, person: int = 0) -> tuple[list[int], list[float]]:
+        """Frames and similarities of one person of the reference, 0 being the one that fills most of it."""
         found = [
             (int(frame["frame"]), float(face["similarity"]))
             for frame in self.frames
             for face in frame["faces"]
-            if face.get("track") == track and face.get("similarity") is not None
+            if face.get("identity") == person and face.get("similarity") is not None
         ]
         return [frame for frame, _ in found], [value for _, value in found]
 
     def __repr__(self) -> str:
         faceless = len(self.report.get("faceless_frames", []))
-        return f"Score(reward={self.reward}, judge={self.judge}, {len(self.tracks)} people, {faceless} frames without)"
+        return f"Score(reward={self.reward}, judge={self.judge}, {len(self.tracks)} tracks, {faceless} frames without)"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr>{_cell(track.get('track'))}{_cell(track.get('mean_similarity'))}{_cell(_count(track))}</tr>"
-            for track in self.tracks
-        )
-        head = "<tr><th>person</th><th>similarity</th><th>frames</th></tr>"
         judge = "" if self.judge is None else f", judge {self.judge:.3f}"
         reward = "no face to score" if self.reward is None else f"reward {self.reward:.3f}{judge}"
-        return f"<div><b>{html.escape(reward)}</b><table>{head}{rows}</table></div>"
+        return f"<div><b>{html.escape(reward)}</b>{self.tracks._repr_html_()}</div>"
 
 
 def score(
@@ -137,13 +147,3 @@ def _row(frame: Mapping[str, Any], face: Mapping[str, Any]) -> dict[str, Any]:
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
-
-
-def _count(track: Mapping[str, Any]) -> object:
-    frames = track.get("frames")
-    return len(frames) if isinstance(frames, list) else frames
-
-
-def _cell(value: object) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else "–" if value is None else str(value)
-    return f"<td>{html.escape(text)}</td>"

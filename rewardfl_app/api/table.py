@@ -55,7 +55,8 @@ def shown(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.3f}"
+        digits = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
+        return f"{value:.{digits}f}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):

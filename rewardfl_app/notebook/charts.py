@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from rewardfl_app.notebook import chart_picture, style
 
-_COLOURS = (style.AFTER, style.JUDGE, *style.RUNS[1:])
+_COLOURS = (style.AFTER, style.JUDGE, *(style.RUNS[place] for place in (1, 3, 4, 0)))
 _HEIGHT = 360
 
 # Places along the axis and the values there.
