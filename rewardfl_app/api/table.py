@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MOST_ROWS = 60  # that are shown
+_ONE_LINE = 32  # characters
 
 Row = dict[str, Any]
 
@@ -34,8 +35,9 @@ class Table(list[Row]):
 
     def _repr_html_(self) -> str:
         head, *rows = self._texts() or [[]]
-        body = f"<thead><tr>{_cells('th', head)}</tr></thead>"
-        body += "".join(f"<tr>{_cells('td', row)}</tr>" for row in rows)
+        looks = [_look([row[name] for row in self[:_MOST_ROWS]]) for name in head]
+        body = f"<thead><tr>{_cells('th', head, looks)}</tr></thead>"
+        body += "".join(f"<tr>{_cells('td', row, looks)}</tr>" for row in rows)
         note = "".join(f"<div>{html.escape(line)}</div>" for line in self._left_out())
         return f"<table style='font-variant-numeric:tabular-nums'>{body}</table>{note}" if rows else "no rows"
 
@@ -64,5 +66,14 @@ def shown(value: object) -> str:
     return str(value)
 
 
-def _cells(tag: str, texts: list[str]) -> str:
-    return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
+def _look(values: Sequence[object]) -> str:
+    """Text stands on the left, and in one line where it is short."""
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts:
+        return ""
+    return " style='text-align:left" + (";white-space:nowrap'" if max(map(len, texts)) <= _ONE_LINE else "'")
+
+
+def _cells(tag: str, texts: Sequence[str], looks: Sequence[str]) -> str:
+    cells = zip(texts, looks, strict=True)
+    return "".join(f"<{tag}{look}>{html.escape(text)}</{tag}>" for text, look in cells)

@@ -32,7 +32,7 @@ def test_a_person_who_becomes_another_scores_lower(films: tuple[Path, Path], tmp
     assert frames == list(range(17)) and similarities[0] == pytest.approx(1.0, abs=1e-3)
     assert [frame["frame"] for frame in steady.frames] == frames
     assert steady.faces.column("similarity") == similarities and min(steady.faces.column("size")) > 16
-    assert changes.people == 1 and len(changes.tracks) == 2 and changes.tracks.column("person") == [0, 0]
+    assert changes.people == 1 and set(changes.tracks.column("person")) == {0}
     assert len(changes.curve()[0]) == 17  # also where the person is somebody else
     assert steady.overlay is None and changes.overlay == tmp_path / "new" / "overlay.mp4"
     assert video.probe(changes.overlay).num_frames == 17

@@ -17,6 +17,7 @@ def test_a_table_is_a_list_that_shows_itself() -> None:
     shown = table._repr_html_()
     assert "&lt;b&gt;" in shown and "<b>" not in shown
     assert "0.123" in shown and "<td>–</td>" in shown and "<td>yes</td>" in shown and "<th>value</th>" in shown
+    assert "<td style='text-align:left;white-space:nowrap'>c</td>" in shown
     assert repr(table).splitlines()[0].split() == ["name", "value", "count", "sure"]
 
 
