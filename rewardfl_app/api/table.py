@@ -45,25 +45,34 @@ class Table(list[Row]):
         """The head and the rows that are shown."""
         if not self:
             return []
-        names = list(self[0])
-        return [names, *([shown(row[name]) for name in names] for row in self[:_MOST_ROWS])]
+        names, rows = list(self[0]), self[:_MOST_ROWS]
+        digits = [_digits(rows.column(name)) for name in names]
+        return [
+            names,
+            *([shown(row[name], places) for name, places in zip(names, digits, strict=True)] for row in rows),
+        ]
 
     def _left_out(self) -> list[str]:
         return [f"… and {len(self) - _MOST_ROWS} more rows"] if len(self) > _MOST_ROWS else []
 
 
-def shown(value: object) -> str:
-    """A value as it stands in a table."""
+def shown(value: object, digits: int = 3) -> str:
+    """A value as it stands in a table, a number with so many digits after the point."""
     if value is None:
         return "–"
     if isinstance(value, float):
-        digits = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
         return f"{value:.{digits}f}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {shown(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {shown(part, digits)}" for name, part in value.items())
     return str(value)
+
+
+def _digits(values: Sequence[object]) -> int:
+    """After the point, for all numbers of a column: the larger, the fewer."""
+    largest = max((abs(value) for value in values if isinstance(value, float)), default=0.0)
+    return 3 if largest < 10 else 1 if largest < 1000 else 0
 
 
 def _look(values: Sequence[object]) -> str:

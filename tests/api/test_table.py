@@ -26,3 +26,12 @@ def test_an_empty_and_a_long_one() -> None:
     long = Table({"frame": n} for n in range(100))
     assert "40 more rows" in long._repr_html_() and long._repr_html_().count("<td>") == 60
     assert isinstance(long[:3], Table) and long[:3].column("frame") == [0, 1, 2]
+
+
+def test_a_column_has_as_many_digits_throughout() -> None:
+    table = Table([{"gb": 4.2081, "share": 0.5}, {"gb": 33.8, "share": 1.0}, {"gb": None, "share": 0.25}])
+    assert [line.split() for line in repr(table).splitlines()[1:]] == [
+        ["4.2", "0.500"],
+        ["33.8", "1.000"],
+        ["–", "0.250"],
+    ]
