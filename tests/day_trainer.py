@@ -25,7 +25,7 @@ from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.video_values import MEASURES, VideoValues
 from rewardfl_app.training import evaluation, loading, trainer
 from rewardfl_app.training.checkpointing import Position
-from rewardfl_app.training.engine import Ranks
+from rewardfl_app.training.ranks import Ranks
 
 FILES = ("video.mp4", "crops.jpg")
 

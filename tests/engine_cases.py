@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from rewardfl_app.config.schema import Config, Expert
 from rewardfl_app.models import adaptation, sampling
 from rewardfl_app.models.adaptation import Adaptation
-from rewardfl_app.training.engine import Engine, Ranks
+from rewardfl_app.training.engine import Engine
+from rewardfl_app.training.ranks import Ranks
 
 EXPERTS: tuple[Expert, ...] = ("high_noise", "low_noise")
 # The expert of each backward pass, per update: the last pass does not reach all parameters, one update leaves half out.

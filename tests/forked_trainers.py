@@ -125,7 +125,7 @@ def _be_a_rank(job: dict[str, Any], rank: int, port: int) -> int:
     from rewardfl_app.rendering.scoring import Scorer
     from rewardfl_app.runs.folder import RunFolder
     from rewardfl_app.training.__main__ import main
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
 
     scorer = BrightnessScorer(job["faceless"].get(str(rank), ()))
     Scorer.load = classmethod(lambda cls, reward, device="cpu": scorer)  # type: ignore[method-assign,assignment]

@@ -20,7 +20,7 @@ from rewardfl_app.config import files, validation
 from rewardfl_app.runs import control, jsonlines
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.status import read_status
-from rewardfl_app.training.engine import Ranks
+from rewardfl_app.training.ranks import Ranks
 from rewardfl_app.training.trainer import Trainer
 from rewardfl_app.ui import columns
 from rewardfl_app.ui.session import Session

@@ -28,6 +28,28 @@ def make_family(folder: Path) -> Path:
     return folder
 
 
+# Of what `make_single_family` makes.
+SINGLE = {
+    "model": {"model_name": "wan2_2_5b", "trainable_models": "dit", "min_timestep_boundary": 0.0},
+    "data": {"num_frames": 9, "height": 64, "width": 64, "max_pixels": 4096},
+    "lora": {"lora_base_model": "dit", "lora_rank": 2},
+    "reward": {"anchor_weight": 0.1},
+}
+
+
+def make_single_family(folder: Path) -> Path:
+    """A tiny Wan2.2-TI2V-5B in `wan/`, and `metadata.csv` with four clips of 9 frames, 70 x 100."""
+    tiny_wan.save_single(folder / "wan")
+    generator, lines = np.random.default_rng(0), ["video,prompt"]
+    for index in range(4):
+        frames = generator.integers(0, 255, (1, 70, 100, 3)).repeat(9, 0) + np.arange(9)[:, None, None, None]
+        video.write(folder / f"clip{index}.mp4", np.clip(frames, 0, 255).astype(np.uint8), fps=8)
+        lines.append(f"clip{index}.mp4,a woman turns {index}")
+    (folder / "none.onnx").touch()  # as in `make_family`
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 def settings(family: Path, changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     base: dict[str, dict[str, Any]] = {
         "model": {

@@ -71,7 +71,7 @@ def _with_steps(config: Config, k: int, chunk: int) -> Config:
         },
         reward={"kl_weight": config.reward.kl_weight or 1.0, "kl_steps": "gradient", "kl_through_x": True},
         train={"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "train_batch_size": 1},
-        deepspeed={"num_processes": 1},
+        deepspeed={"num_processes": 1, "context_parallel": 1},
     )
 
 

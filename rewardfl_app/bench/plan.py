@@ -19,7 +19,7 @@ from rewardfl_app.planning.memory_plan import GB, MemoryPlan
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.training import checkpointing
 from rewardfl_app.training.checkpointing import Position
-from rewardfl_app.training.engine import Ranks
+from rewardfl_app.training.ranks import Ranks
 from rewardfl_app.training.weights import Weights
 
 WITHIN = 0.15

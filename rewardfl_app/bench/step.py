@@ -23,7 +23,8 @@ def measure(config: Config, progress: Progress) -> Report:
     """Medians of a few updates that alternate in one process, and the memory of one in a process each. Raises
     CaseFailed."""
     # Under ZeRO the plain implementation beside it would not own the weights.
-    alone = {"num_processes": 1, "zero_stage": 0, "offload_optimizer": False, "offload_parameters": False}
+    alone = {"num_processes": 1, "context_parallel": 1, "zero_stage": 0}
+    alone |= {"offload_optimizer": False, "offload_parameters": False}
     single = changed(config, deepspeed=alone, train=_one_process(config))
     progress("loading", 0, REPEATS + 3)
     workload = Workload(single)

@@ -29,7 +29,8 @@ from rewardfl_app.rewards.identity import IdentityReward
 from rewardfl_app.rewards.mixture import ClipReward
 from rewardfl_app.rewards.pack import load_pack
 from rewardfl_app.training import losses, weights
-from rewardfl_app.training.engine import Engine, Ranks
+from rewardfl_app.training.engine import Engine
+from rewardfl_app.training.ranks import Ranks
 from rewardfl_app.training.samples import Samples, SampleSource
 from rewardfl_app.training.step import TrainingStep
 

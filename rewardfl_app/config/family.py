@@ -15,7 +15,7 @@ PATCH = 2  # latents per token of the transformer, along height and width
 @dataclass(frozen=True)
 class Family:
     """`networks`: keys of the weight files, in the order of a list. `channels` of a latent, which stands for
-    `pixels_per_latent` x `pixels_per_latent` pixels of four frames.
+    `pixels_per_latent` x `pixels_per_latent` pixels of four frames. `heads` of the transformers' attention.
 
     `holds_first_frame`: the given frame takes the place of its latents at every step, where the transformers of other
     families get it as channels of their own. `offer`: what `download` calls its files, which lie in `repository`.
@@ -25,6 +25,7 @@ class Family:
     networks: tuple[str, ...]
     channels: int
     pixels_per_latent: int
+    heads: int
     holds_first_frame: bool
     offer: str = ""
     repository: str = ""
@@ -39,6 +40,11 @@ class Family:
         """Height and width of a video are multiples of it."""
         return PATCH * self.pixels_per_latent
 
+    def num_tokens(self, num_frames: int, height: int, width: int) -> int:
+        """Tokens of a video in the transformer; see `latent_shape`."""
+        _, frames, rows, columns = self.latent_shape(num_frames, height, width)
+        return frames * (rows // PATCH) * (columns // PATCH)
+
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """[channels, T', h, w] of a video of num_frames = 4k + 1 frames of height x width pixels."""
         side = self.pixels_per_latent
@@ -47,12 +53,13 @@ class Family:
 
 _TWO_EXPERTS = ("high_noise_model", "low_noise_model", "text_encoder", "vae")
 FAMILIES = {
-    "pocket": Family("the pocket family", _TWO_EXPERTS, 16, 8, holds_first_frame=False),
+    "pocket": Family("the pocket family", _TWO_EXPERTS, 16, 8, heads=6, holds_first_frame=False),
     "wan2_2": Family(
         "Wan2.2-I2V-A14B",
         _TWO_EXPERTS,
         16,
         8,
+        heads=40,
         holds_first_frame=False,
         offer="wan2_2",
         repository="Wan-AI/Wan2.2-I2V-A14B",
@@ -62,6 +69,7 @@ FAMILIES = {
         ("dit", "text_encoder", "vae"),
         48,
         16,
+        heads=24,
         holds_first_frame=True,
         offer="wan2_2_5b",
         repository="Wan-AI/Wan2.2-TI2V-5B",

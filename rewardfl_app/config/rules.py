@@ -228,13 +228,17 @@ def batch(config: Config) -> Iterator[Problem]:
     """The batch of one update is the product of its parts."""
     train, processes = config.train, config.deepspeed.num_processes
     device, rounds = train.per_device_train_batch_size, train.gradient_accumulation_steps
-    product = device * rounds * processes
+    shares = config.deepspeed.context_parallel
+    if processes % shares:
+        return  # another rule tells
+    product = device * rounds * processes // shares
     if product != train.train_batch_size:
+        shared = f" / context_parallel {shares}" if shares > 1 else ""
         yield Problem(
             "train.train_batch_size",
             f"train_batch_size is {train.train_batch_size}, but per_device_train_batch_size {device} x "
-            f"gradient_accumulation_steps {rounds} x num_processes {processes} = {product}: set train_batch_size to "
-            f"{product}, or change the others.",
+            f"gradient_accumulation_steps {rounds} x num_processes {processes}{shared} = {product}: set "
+            f"train_batch_size to {product}, or change the others.",
         )
 
 
@@ -392,11 +396,34 @@ RULES: list[tuple[tuple[str, ...], Rule]] = [
             "train.per_device_train_batch_size",
             "train.gradient_accumulation_steps",
             "deepspeed.num_processes",
+            "deepspeed.context_parallel",
         ),
         batch,
     ),
     (("deepspeed.zero_stage", "deepspeed.offload_optimizer", "deepspeed.offload_parameters"), spreading.zero),
     (("deepspeed.devices", "deepspeed.num_processes", "deepspeed.hostfile"), spreading.devices),
+    (
+        (
+            "deepspeed.context_parallel",
+            "deepspeed.num_processes",
+            "deepspeed.zero_stage",
+            "model.model_name",
+            "model.attention_backend",
+            "model.compile_blocks",
+            "lora.lora_dropout",
+        ),
+        spreading.context,
+    ),
+    (
+        (
+            "deepspeed.context_parallel",
+            "model.model_name",
+            "data.num_frames",
+            "data.height",
+            "data.width",
+        ),
+        spreading.tokens,
+    ),
     (("sampling.gradient_mode", "sampling.num_gradient_steps", *_STEPS[:2]), gradient_mode),
     (("sampling.prefix_seeds", "model.trainable_models", "sampling.final_timestep"), prefix),
     (("sampling.decode_region", "reward.rewards", "reward.roll_compatible"), region),

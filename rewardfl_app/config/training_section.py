@@ -187,6 +187,16 @@ class DeepSpeedConfig(Section):
         applies="resume",
         ge=1,
     )
+    context_parallel: int = _field(
+        1,
+        "How many processes share a video, each with a part of its tokens: what a step keeps of a long or large video "
+        "is divided by it. Each such group counts as one of the processes that train_batch_size is dealt to. Divides "
+        "num_processes, the attention heads (Wan2.2-I2V-A14B has 40, TI2V-5B 24) and the tokens of a video; best "
+        "within one machine. attention_backend `native` then computes attention once more on the way back, "
+        "`native_flash` does not.",
+        applies="resume",
+        ge=1,
+    )
     offload_parameters: bool = _field(
         False,
         "Keep the divided weights in CPU memory between their uses; needs zero_stage 3.",

@@ -17,12 +17,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5Config, UMT
 
 from rewardfl_app.config import family
 from rewardfl_app.config.schema import Expert
-from rewardfl_app.models import compiled_blocks, frozen_lora, original_format, original_vae, weights
+from rewardfl_app.models import compiled_blocks, frozen_lora, original_format, original_vae, token_parallel, weights
 from rewardfl_app.models.activation_offload import OffloadedCheckpoint
 from rewardfl_app.models.sources import ModelSources, Source, WeightsError, resolve
 from rewardfl_app.runs import content
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from rewardfl_app.config.schema import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -45,13 +47,17 @@ class WanModel:
     Any access to a network may raise WeightsError, which names the file and the key that is wrong.
     """
 
-    def __init__(self, sources: ModelSources, settings: ModelConfig, device: torch.device) -> None:
+    def __init__(
+        self, sources: ModelSources, settings: ModelConfig, device: torch.device, tokens: ProcessGroup | None = None
+    ) -> None:
+        """`tokens`: the processes that run the experts together, each with a part of a video's tokens."""
         self.device = device
         self.family = family.of(settings)
         names = EXPERTS if sources.low_noise is not None else EXPERTS[:1]
         self.experts: Mapping[Expert, WanTransformer3DModel] = _Experts(names, self._read_expert)
         self._sources = sources
         self._settings = settings
+        self._tokens = tokens
         self._vae: WanVae | None = None
         self._text_encoder: UMT5EncoderModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
@@ -146,6 +152,8 @@ class WanModel:
             frozen_lora.put_on(expert, added, lora.strength, lora.merged)
         attention(expert, self._settings)
         checkpointing(expert, self._settings, self.device)
+        if self._tokens is not None:
+            token_parallel.divide(expert, self._tokens)
         if self._settings.compile_blocks:
             compiled_blocks.compile_in(expert, self.device)
         return expert
@@ -228,8 +236,8 @@ class _Experts(Mapping["Expert", WanTransformer3DModel]):
         self.loaded.pop(name, None)
 
 
-def load(model: ModelConfig, device: torch.device | str = "cpu") -> WanModel:
-    """The model a configuration names; its networks are read when they are used.
+def load(model: ModelConfig, device: torch.device | str = "cpu", tokens: ProcessGroup | None = None) -> WanModel:
+    """The model a configuration names; its networks are read when they are used. `tokens`: see WanModel.
 
     Raises WeightsError naming a file that is missing, truncated or not a weight file; that a key is missing or wrong is
     seen when the network is read. Raises ConfigError where blocks are to be compiled and nothing can be.
@@ -239,7 +247,7 @@ def load(model: ModelConfig, device: torch.device | str = "cpu") -> WanModel:
         weights.check(source)
     if model.compile_blocks:
         compiled_blocks.check(torch.device(device))
-    loaded = WanModel(sources, model, torch.device(device))
+    loaded = WanModel(sources, model, torch.device(device), tokens)
     if not Path(sources.tokenizer).is_dir():  # what is looked up elsewhere may not be found
         loaded.tokenizer  # noqa: B018
     return loaded

@@ -102,8 +102,9 @@ class _Planner:
         data = config.data
         side = int(data.max_pixels**0.5)
         self.height, self.width = (data.height, data.width) if data.height and data.width else (side, side)
-        _, self.latent_frames, rows, columns = self.kind.latent_shape(data.num_frames, self.height, self.width)
-        self.tokens = self.latent_frames * (rows // family.PATCH) * (columns // family.PATCH)
+        _, self.latent_frames, *_ = self.kind.latent_shape(data.num_frames, self.height, self.width)
+        self.tokens = self.kind.num_tokens(data.num_frames, self.height, self.width)
+        self.shares = config.deepspeed.context_parallel
         self.number = BYTES[config.model.dtype]
         self.world = config.deepspeed.num_processes
         self.trained = schedule.trained_experts(config)
@@ -113,7 +114,7 @@ class _Planner:
         targets = ("q", "k", "v", "o", "ffn.0", "ffn.2") if self.whole else lora.lora_target_modules
         self.steps = activations.transformer(
             self.network,
-            self.tokens,
+            self.tokens // self.shares,
             config.model.dtype,
             targets,
             0 if self.whole else lora.lora_rank,
@@ -283,7 +284,14 @@ class _Planner:
         size = self.steps.gradient_step(checkpointed, self._penalised)
         if checkpointed and self._offloads_activations:
             size -= (self.steps.layers - 2) * self.steps.block_input  # two are under way
+        else:
+            size += self._others_tokens
         return Part("a step with its graph", batch * self.step_factor * size)
+
+    @property
+    def _others_tokens(self) -> float:
+        """What the first block keeps of the tokens that other processes go on with."""
+        return (self.shares - 1) * self.steps.block_input
 
     @property
     def _forward(self) -> float:
@@ -291,7 +299,7 @@ class _Planner:
 
     def _activations_on_host(self, batch: int) -> Iterator[Part]:
         if self.config.model.use_gradient_checkpointing and self._offloads_activations:
-            size = self.steps.layers * self.steps.block_input * batch
+            size = (self.steps.layers * self.steps.block_input + self._others_tokens) * batch
             yield Part("activations that wait", self.per_machine * size)
 
     def _decoding(self, batch: int) -> Iterator[Part]:

@@ -38,7 +38,10 @@ class Entry:
 
 
 class EvaluationSet:
-    """The evaluation videos of this process: entries rank, rank + size, ... of the whole set."""
+    """The evaluation videos of this process: entries rank, rank + size, ... of the whole set.
+
+    Of processes that sample the same videos together one `writes`: it alone measures them and leaves files.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class EvaluationSet:
         *,
         rank: int = 0,
         size: int = 1,
+        writes: bool = True,
         clips: ClipEncoder | None = None,
         prefixes: Prefixes | None = None,
     ) -> None:
@@ -63,6 +67,7 @@ class EvaluationSet:
         self._fps = config.data.fps
         self._seed = config.evaluation.seed
         self._batch_size = config.evaluation.batch_size
+        self._writes = writes
         count = min(config.evaluation.num_samples, len(dataset))
         self.num_frames = config.data.num_frames
         self.names = [f"{i:02d}-{slug(dataset.rows[i].video.stem)}" for i in range(count)]
@@ -82,16 +87,20 @@ class EvaluationSet:
     ) -> dict[int, VideoValues] | None:
         """Renders and measures this process's entries into samples/; returns what was measured, by place in the set.
 
-        `go_on(done)` is called before every batch with the number of videos written; False abandons the rest (returns
+        `go_on(done)` is called before every batch with the number of videos rendered; False abandons the rest (returns
         None).
         """
         values: dict[int, VideoValues] = {}
+        done = 0
         for batch in self._batches(self.entries):
-            if not go_on(len(values)):
+            if not go_on(done):
                 return None
+            done += len(batch)
             clips = Batch.of([entry.clip for entry in batch])
             latents = self._prefixes.latents(clips, [evaluation_key(self._seed, entry.index) for entry in batch])
             frames = render(self._model, grid, clips, latents, start=self._prefixes.stop)
+            if not self._writes:
+                continue
             for entry, clip_frames, measured in zip(batch, frames, self._measure(frames, batch), strict=True):
                 folder = samples.sample_folder(run, step, entry.name)
                 self._write(folder, entry, clip_frames, measured, seed=self._seed)
@@ -100,6 +109,8 @@ class EvaluationSet:
 
     def write_references(self, run: RunFolder) -> None:
         """Writes the real clips beside the samples, where they are not there yet."""
+        if not self._writes:
+            return
         missing = [e for e in self.entries if not (samples.reference_folder(run, e.name) / "faces.json").is_file()]
         for batch in self._batches(missing):
             frames = torch.stack([self._dataset[entry.index].video for entry in batch])

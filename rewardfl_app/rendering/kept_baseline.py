@@ -57,9 +57,10 @@ class KeptBaseline:
         store: Store,
         names: Sequence[str],
         measures: Sequence[str],
-        num_processes: int,
+        num_shares: int,
     ) -> KeptBaseline:
-        """`names` and `measures`: of the evaluation set. Raises DataError naming a row whose files cannot be read."""
+        """`names` and `measures`: of the evaluation set, which is dealt out in `num_shares`. Raises DataError naming a
+        row whose files cannot be read."""
         if not store.is_on or dict(config.reward.rewards).keys() - {FACE_SIMILARITY}:
             return cls(store, None)  # what a reward of one's own computes is not told by any file
         records, grid = ClipRecords(model, dataset, config, store), Grid.of(config)
@@ -80,7 +81,8 @@ class KeptBaseline:
                 "reward": config.reward.model_dump(mode="json", include=_REWARD),
                 "seed": config.evaluation.seed,
                 "fps": config.data.fps,
-                "together": [config.evaluation.batch_size, num_processes, schedule.prefix_length(config), list(whole)],
+                "together": [config.evaluation.batch_size, num_shares, schedule.prefix_length(config), list(whole)],
+                "context_parallel": config.deepspeed.context_parallel,
             }
         )
         return cls(store, key)

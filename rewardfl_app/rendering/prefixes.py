@@ -8,7 +8,7 @@ would depend on its neighbours, and a resumed run on what was kept.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rewardfl_app.rendering.store import Store
 
 NoiseKey = tuple[int, ...]
+Agreed = Callable[[bool], bool]  # whether it is true of all processes that must do the same
 
 KIND = "prefix"
 _MEMORY_BYTES = 2**30
@@ -36,25 +37,36 @@ class Prefixes:
     """x_stop of clips and noises, through steps 0 .. stop - 1 of a grid."""
 
     def __init__(
-        self, model: WanModel, grid: Grid, stop: int, store: Store | None = None, *, release: bool = False
+        self,
+        model: WanModel,
+        grid: Grid,
+        stop: int,
+        store: Store | None = None,
+        *,
+        release: bool = False,
+        agreed: Agreed = lambda value: value,
     ) -> None:
         """`stop`: the first step that is not run; with 0 the latents are the noise. `store`: where they are kept for
-        good; the latest ones stay in memory in any case. `release`: let the networks go after every use.
+        good; the latest ones stay in memory in any case. `release`: let the networks go after every use. `agreed`: of
+        processes that run the networks together and must do so equally often.
         """
         self._model = model
         self._grid = grid
         self.stop = stop
         self._store = store
         self._release = release
+        self._agreed = agreed
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
         self._networks: str | None = None
 
     @classmethod
-    def of(cls, model: WanModel, config: Config, store: Store | None = None) -> Prefixes:
+    def of(
+        cls, model: WanModel, config: Config, store: Store | None = None, *, agreed: Agreed = lambda value: value
+    ) -> Prefixes:
         """Those of the steps before the first that trains; the networks go when clips and noises come again."""
         release = config.sampling.prefix_seeds > 0 and store is not None and store.is_on
-        return cls(model, Grid.of(config), schedule.prefix_length(config), store, release=release)
+        return cls(model, Grid.of(config), schedule.prefix_length(config), store, release=release, agreed=agreed)
 
     def latents(self, batch: Batch, keys: Sequence[NoiseKey], *, kept: bool = True) -> Tensor:
         """x_stop [B, 16, T', h, w], float32 on the model's device, from the seeded noise of one key per clip.
@@ -90,7 +102,7 @@ class Prefixes:
 
     def has(self, key: str) -> bool:
         """Whether the latents of this `key` are kept."""
-        return key in self._kept or (self._store is not None and self._store.has(KIND, key))
+        return self._agreed(key in self._kept or (self._store is not None and self._store.has(KIND, key)))
 
     def prepare(self, clip: EncodedClip, noise: NoiseKey) -> None:
         """Computes and keeps what `latents` will be asked for; the networks stay, whatever `release` says."""
@@ -103,13 +115,10 @@ class Prefixes:
     def _of(self, clip: EncodedClip, noise: NoiseKey) -> Tensor:
         """x_stop [16, T', h, w] of one clip, on the CPU."""
         key = self.key(clip.content, clip.latent_shape, noise) if clip.content else ""
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        found = self._store.get(KIND, key) if self._store is not None and key else None
-        if found is not None:
-            latents = found["latents"]
-        else:
+        latents = self._found(key) if key else None
+        if not self._agreed(latents is not None):
+            latents = None
+        if latents is None:
             start = sampling.seeded_noise(clip.latent_shape, *noise)[None]
             latents = self._rollout(start, clip.text[None], clip.condition[None])[0].cpu()
             if self._store is not None and key:
@@ -118,8 +127,17 @@ class Prefixes:
             self._keep(key, latents)
         return latents
 
+    def _found(self, key: str) -> Tensor | None:
+        if key in self._kept:
+            return self._kept[key]
+        found = self._store.get(KIND, key) if self._store is not None else None
+        return None if found is None else found["latents"]
+
     def _keep(self, key: str, latents: Tensor) -> None:
+        if key in self._kept:
+            self._bytes -= self._kept[key].nbytes
         self._kept[key] = latents
+        self._kept.move_to_end(key)
         self._bytes += latents.nbytes
         while self._bytes > _MEMORY_BYTES and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)

@@ -39,7 +39,7 @@ def _train(run: RunFolder) -> int:
     """The exit code; what went wrong is written into the run folder."""
     from rewardfl_app.runs import checkpoints, settings
     from rewardfl_app.training import failure
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
     from rewardfl_app.training.trainer import Trainer
 
     ranks = Ranks()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rewardfl_app.models.adaptation import Adaptation
     from rewardfl_app.runs.checkpoints import Checkpoint
     from rewardfl_app.runs.folder import RunFolder
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
     from rewardfl_app.training.weights import Weights
 
 logger = logging.getLogger(__name__)

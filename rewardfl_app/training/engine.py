@@ -1,5 +1,4 @@
-"""The only file that talks to DeepSpeed (and torch.distributed): the trained parameters, their optimizer, and the
-ranks.
+"""The only file that talks to DeepSpeed, beside `ranks`: the trained parameters and their optimizer.
 
 Up to ZeRO 2, DeepSpeed is handed the trained parameters alone: the frozen weights need none of its bookkeeping. ZeRO 3
 gets the whole networks that train, whose weights it divides. Its bf16 mode is never used: it would cast what diffusers
@@ -8,10 +7,8 @@ keeps in float32 (see models.precision).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,70 +29,6 @@ class _Trained(nn.Module):
         self.trained = nn.ParameterList(parameters)
 
 
-class Ranks:
-    """The group of training processes. Every decision to stop, save or skip is made here, by all of them together."""
-
-    def __init__(self) -> None:
-        self.rank = int(os.environ.get("RANK", "0"))
-        self.size = int(os.environ.get("WORLD_SIZE", "1"))
-        self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-
-    @property
-    def is_first(self) -> bool:
-        return self.rank == 0
-
-    def connect(self, timeout_minutes: float = 30.0) -> None:
-        """Joins the group, whose members wait so long for each other; every rank must call it."""
-        import deepspeed
-
-        # DeepSpeed would compile a C++ kernel for shared-memory reductions, a minute at the first start, that training
-        # does not use.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=timeout_minutes))
-
-    def sum(self, values: list[float]) -> list[float]:
-        """Element-wise sums over the ranks, in float64."""
-        if self.size == 1:
-            return values
-        summed = torch.tensor(values, dtype=torch.float64, device=self._device())
-        torch.distributed.all_reduce(summed)
-        return summed.tolist()
-
-    def all_true(self, value: bool) -> bool:
-        """Whether it is true on every rank."""
-        return self.sum([0.0 if value else 1.0])[0] == 0
-
-    def from_first(self, values: list[int]) -> list[int]:
-        """Rank 0's integers, on every rank; all ranks pass equally many."""
-        if self.size == 1:
-            return values
-        shared = torch.tensor(values, dtype=torch.int64, device=self._device())
-        torch.distributed.broadcast(shared, src=0)
-        return shared.tolist()
-
-    def text_from_first(self, text: str) -> str:
-        """Rank 0's text, on every rank."""
-        if self.size == 1:
-            return text
-        letters = list(text.encode())
-        [length] = self.from_first([len(letters)])
-        return bytes(self.from_first(letters if self.is_first else [0] * length)).decode()
-
-    def wait(self) -> None:
-        """Returns when every rank is here."""
-        if self.size > 1:
-            torch.distributed.barrier()
-
-    def leave(self) -> None:
-        """Closes the group without waiting for anyone, so it is safe after an error."""
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-    def _device(self) -> torch.device:
-        # NCCL, the group's backend when there are GPUs, only moves GPU memory
-        return torch.device("cuda", self.local_rank) if torch.cuda.is_available() else torch.device("cpu")
-
-
 class Engine:
     """AdamW on the trained parameters under ZeRO 0 to 3, with several backward passes per update.
 
@@ -103,6 +36,9 @@ class Engine:
     they are used, by all ranks together: with several ranks, every rank must run these networks equally often, or
     inside `gathered`. Whatever the stage, every rank accumulates the whole gradient of what it trains in float32 until
     it is reduced, once per update.
+
+    Ranks that share the tokens of a video each compute a part of its gradient: what is averaged over the samples is
+    their sum.
     """
 
     def __init__(self, adaptations: Mapping[Expert, Adaptation], config: Config) -> None:
@@ -110,6 +46,7 @@ class Engine:
         import deepspeed
 
         self.zero_stage = config.deepspeed.zero_stage
+        self._shares = config.deepspeed.context_parallel
         self.adaptations = adaptations
         self._parameters = {expert: adaptation.named_parameters() for expert, adaptation in adaptations.items()}
         train, parameters = config.train, self.parameters
@@ -151,8 +88,8 @@ class Engine:
             self._accumulating.enter_context(self._engine.coalesce_grad_reduction())
 
     def backward(self, surrogate: Tensor) -> None:
-        """Accumulates the gradient of a scalar in the trained parameters; it is averaged over the ranks, not over
-        calls."""
+        """Accumulates the gradient of a scalar in the trained parameters; it is averaged over the ranks that have
+        samples of their own, not over calls."""
         self._remaining -= 1
         if self._remaining < 0:
             raise RuntimeError("more backward passes than announced to begin_update")
@@ -163,7 +100,7 @@ class Engine:
             self._reduce()
 
     def gradient_norm(self) -> float:
-        """The norm of the gradient averaged over the ranks, before clipping; not finite if the gradient is not.
+        """The norm of the averaged gradient, before clipping; not finite if the gradient is not.
 
         To be called after the last backward pass and before `step`, by all ranks.
         """
@@ -244,6 +181,11 @@ class Engine:
     def _reduce(self) -> None:
         """Ends the accumulation: averages the gradients over the ranks."""
         optimizer = self._engine.optimizer
+        if self._shares > 1:
+            # DeepSpeed averages over all ranks. The loss must stay: it would take the adjoint of the latents with it.
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self._shares)
         if self.zero_stage in (1, 2):
             for parameter in self.parameters:
                 if parameter.grad is None:

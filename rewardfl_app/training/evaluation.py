@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
     from rewardfl_app.rendering.kept_baseline import KeptBaseline
     from rewardfl_app.runs.folder import RunFolder
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
     from rewardfl_app.training.reporting import Reporter
 
 _FIRST_BYTES = 2**20  # of one video with its faces, as long as none is written
@@ -131,8 +131,8 @@ class Evaluation:
 
         def go_on(done: int) -> bool:
             self._reporter.status(self._reporter.phase, f"Evaluation video {done + 1} of {self._count()}.")
-            # With several ranks the number of batches may differ, so they cannot agree inside.
-            return self._ranks.size > 1 or not stopping.wants_to_stop_now(self._run, self._ranks)
+            # Where the videos are dealt out, the number of batches may differ, so the ranks cannot agree inside.
+            return self._ranks.data_size > 1 or not stopping.wants_to_stop_now(self._run, self._ranks)
 
         with self._weights(base):
             own = self._videos.render(self._run, step, self._grid, go_on)

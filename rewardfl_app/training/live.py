@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
     from rewardfl_app.runs.control import Request
     from rewardfl_app.runs.folder import RunFolder
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
 
 # Weights that need something loaded as soon as they are not 0.
 _WEIGHTS = ("reward.kl_weight", "reward.anchor_weight")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from rewardfl_app.models.wan import WanModel
     from rewardfl_app.runs.checkpoints import Checkpoint
     from rewardfl_app.runs.folder import RunFolder
-    from rewardfl_app.training.engine import Ranks
     from rewardfl_app.training.live import LiveSettings
+    from rewardfl_app.training.ranks import Ranks
     from rewardfl_app.training.reporting import Reporter
 
 # The first frame of every row is looked at before training starts; in a larger data set, of this many rows.
@@ -83,9 +83,9 @@ class Loader:
         data, evaluation_data = _datasets(config)
         self._reporter.status("loading", "Loading the face models.")
         scorer = Scorer.load(config.reward, device)
-        model = wan.load(config.model, device)
+        model = wan.load(config.model, device, self._ranks.tokens)
         store = Store.beside(run, config)
-        prefixes = Prefixes.of(model, config, store)
+        prefixes = Prefixes.of(model, config, store, agreed=self._ranks.all_share)
         foreseen = self._live.foreseen()
         clips = ClipEncoder.of(model, data, scorer, config, store, with_clean=foreseen.reward.anchor_weight > 0)
         evaluation_clips = ClipEncoder.of(model, evaluation_data, scorer, config, store, with_clean=False)
@@ -114,12 +114,13 @@ class Loader:
             scorer,
             evaluation_data,
             config,
-            rank=self._ranks.rank,
-            size=self._ranks.size,
+            rank=self._ranks.data_rank,
+            size=self._ranks.data_size,
+            writes=self._ranks.leads,
             clips=evaluation_clips,
             prefixes=prefixes,
         )
-        size = self._ranks.size
+        size = self._ranks.data_size
         kept = KeptBaseline.of(model, evaluation_data, config, store, videos.names, videos.measures, size)
         step = TrainingStep(model, scorer, prefixes, trained.engine, self._ranks, config, self._reporter.now)
         set_anew = any(change.field == "reward.kl_weight" for change in self._live.at_start)
@@ -138,7 +139,7 @@ class Loader:
     def _evaluation_samples(self, num_rows: int) -> list[tuple[int, tuple[int, ...]]]:
         """Position and noise key of this process's evaluation videos."""
         settings = self._config.evaluation
-        mine = range(self._ranks.rank, min(settings.num_samples, num_rows), self._ranks.size)
+        mine = range(self._ranks.data_rank, min(settings.num_samples, num_rows), self._ranks.data_size)
         return [(index, evaluation_key(settings.seed, index)) for index in mine]
 
     def _prepare(self, model: WanModel, wanted: list[Wanted], prefixes: Prefixes, store: Store) -> None:
@@ -154,7 +155,7 @@ class Loader:
         keeps_prefixes = self._config.sampling.prefix_seeds > 0
         error: ConfigError | None = None
         try:
-            limit = store.limit_bytes // self._ranks.size
+            limit = store.limit_bytes // self._ranks.data_size
             prepare(model, wanted, prefixes if keeps_prefixes else None, progress, limit_bytes=limit)
         except ConfigError as met:
             error = met

@@ -13,7 +13,7 @@ from rewardfl_app.training import stopping
 if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
     from rewardfl_app.runs.folder import RunFolder
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
     from rewardfl_app.training.reporting import Reporter
 
 _POLL_SECONDS = 1.0

@@ -20,12 +20,12 @@ from rewardfl_app.rendering.videos import TRAINING_NOISE
 from rewardfl_app.training.failure import PeerFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rewardfl_app.config.schema import Config
     from rewardfl_app.data.dataset import Order
     from rewardfl_app.rendering.clips import ClipEncoder, EncodedClip
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -83,13 +83,21 @@ class SampleSource:
         Raises DataError when no clip of the whole batch can be used; a rank that is not to blame raises PeerFailed.
         """
         positions = self._positions(number)
+        clips: dict[int, EncodedClip] = {}
         errors: dict[int, DataError] = {}
-        found = [self._micro_batch(number, positions, slots, errors) for slots in self._own_slots()]
+        for slot in (slot for slots in self._own_slots() for slot in slots):
+            try:
+                clips[slot] = self._clips.encode([positions[slot]])[0]
+            except DataError as error:
+                logger.warning("left out: %s", error)
+                errors[slot] = error
+        failed = self._ranks.any_true([slot in errors for slot in range(len(positions))])
+        usable = {slot: clip for slot, clip in clips.items() if not failed[slot]}
+        found = [self._micro_batch(number, positions, slots, usable) for slots in self._own_slots()]
         batches = [batch for batch in found if batch is not None]
-        failed = self._ranks.sum([float(slot in errors) for slot in range(len(positions))])
-        rows = tuple(self._indices[position] for position in positions)
         if all(failed) or not self._ranks.all_true(len(batches) == len(found)):
             raise next(iter(errors.values()), PeerFailed("another process has no clip that can be used"))
+        rows = tuple(self._indices[position] for position in positions)
         return Samples(number, rows, tuple(batches), tuple(slot for slot, flag in enumerate(failed) if flag))
 
     def noise_key(self, number: int, slot: int, position: int) -> NoiseKey:
@@ -110,25 +118,21 @@ class SampleSource:
         return list(found)
 
     def _positions(self, number: int) -> list[int]:
-        size = self._train.per_device_train_batch_size * self._train.gradient_accumulation_steps * self._ranks.size
+        size = self._train.per_device_train_batch_size * self._train.gradient_accumulation_steps
+        size *= self._ranks.data_size
         return self._order.take(number * size, size)
 
     def _own_slots(self) -> list[range]:
         """The slots of each of this process's batches."""
         size, ranks = self._train.per_device_train_batch_size, self._ranks
-        firsts = [(turn * ranks.size + ranks.rank) * size for turn in range(self._train.gradient_accumulation_steps)]
+        turns = range(self._train.gradient_accumulation_steps)
+        firsts = [(turn * ranks.data_size + ranks.data_rank) * size for turn in turns]
         return [range(first, first + size) for first in firsts]
 
     def _micro_batch(
-        self, number: int, positions: Sequence[int], slots: Sequence[int], errors: dict[int, DataError]
+        self, number: int, positions: Sequence[int], slots: Sequence[int], usable: Mapping[int, EncodedClip]
     ) -> MicroBatch | None:
-        clips: dict[int, EncodedClip] = {}
-        for slot in slots:
-            try:
-                clips[slot] = self._clips.encode([positions[slot]])[0]
-            except DataError as error:
-                logger.warning("left out: %s", error)
-                errors[slot] = error
+        clips = {slot: usable[slot] for slot in slots if slot in usable}
         if not clips:
             stand_in = self._usable(number, positions)
             if stand_in is None:

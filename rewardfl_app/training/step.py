@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from rewardfl_app.rendering.prefixes import Prefixes
     from rewardfl_app.rendering.scoring import Scorer
     from rewardfl_app.rewards.mixture import ClipReward
-    from rewardfl_app.training.engine import Engine, Ranks
+    from rewardfl_app.training.engine import Engine
+    from rewardfl_app.training.ranks import Ranks
     from rewardfl_app.training.samples import MicroBatch, Samples
 
 # First part of the key of the noise of DRaFT-LV, beside those of rendering.videos.
@@ -277,7 +278,8 @@ class TrainingStep:
             known_values = [value for result in results if (value := result.terms[name]) is not None]
             sums.values[term_measure(name)] += share * sum(known_values)
             sums.values[_count_of(name)] += share * len(known_values)
-        return pulled.adjoint
+        # Of ranks that share these videos all pull the same one back, to the last bit.
+        return self._ranks.as_the_leader(pulled.adjoint)
 
     def _anchor(self, batch: MicroBatch, step: int, scale: float, sums: _Sums) -> None:
         """Flow matching on the batch's real clips, at a step of the trained experts drawn per sample."""

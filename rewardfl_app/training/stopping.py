@@ -10,7 +10,7 @@ from rewardfl_app.runs.control import KINDS, Request
 
 if TYPE_CHECKING:
     from rewardfl_app.runs.folder import RunFolder
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
 
 
 @dataclass(frozen=True)

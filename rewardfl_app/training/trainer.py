@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rewardfl_app.config.schema import Config
     from rewardfl_app.runs.changes import Change
     from rewardfl_app.runs.folder import RunFolder
-    from rewardfl_app.training.engine import Ranks
+    from rewardfl_app.training.ranks import Ranks
     from rewardfl_app.training.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ class Trainer:
     def train(self) -> str:
         """Runs to the end; returns the final state, "completed" or "stopped"."""
         self.reporter.status("loading", "Starting.")
-        self._ranks.connect(self._config.deepspeed.timeout_minutes)
+        spread = self._config.deepspeed
+        self._ranks.connect(spread.timeout_minutes, spread.context_parallel)
         checkpoint = checkpoints.latest(self._run)
         first = 1 if checkpoint is None else checkpoint.step + 1
         self._live = LiveSettings(self._run, self._config, self._ranks, first)

@@ -384,3 +384,34 @@ def test_all_weights_train_without_a_lora() -> None:
 def test_a_divergence_to_hold() -> None:
     assert not found("reward.kl_target=0.01")
     assert "kl_weight above 0" in message("reward.kl_target", "reward.kl_target=0.01", "reward.kl_weight=0")
+
+
+def test_processes_that_share_a_video() -> None:
+    """The pocket family: 6 heads, and 9 frames of 64 x 64 are 3 x 4 x 4 tokens."""
+    shared = ("deepspeed.num_processes=4", "deepspeed.context_parallel=2")
+    sized = ("data.num_frames=9", "data.height=64", "data.width=64", "data.max_pixels=4096")
+    together = (*shared, *sized, "train.per_device_train_batch_size=1", "train.train_batch_size=2")
+    single = "train.gradient_accumulation_steps=1"
+    assert found(*together, single) == found(*together, single, "deepspeed.zero_stage=2") == []
+    text = message("train.train_batch_size", *together, single, "train.train_batch_size=4")
+    assert "x num_processes 4 / context_parallel 2 = 2: set train_batch_size to 2" in text
+    one = (*together, single)
+    assert "4 cannot be divided by context_parallel 3" in message(
+        "deepspeed.num_processes", *one, "deepspeed.context_parallel=3"
+    )
+    four = (*one, "deepspeed.context_parallel=4", "train.train_batch_size=1")
+    assert "use 1, 2, 3, 6" in message("deepspeed.context_parallel", *four)
+    assert "set zero_stage to 2 or less" in message("deepspeed.zero_stage", *one, "deepspeed.zero_stage=3")
+    for backend in ("native_efficient", "flash"):
+        assert f"{backend} has no backward" in message(
+            "model.attention_backend", *one, f"model.attention_backend={backend}"
+        )
+    assert found(*one, "model.attention_backend=native_flash") == []
+    assert "cannot be compiled" in message("model.compile_blocks", *one, "model.compile_blocks=true")
+    assert "set lora_dropout to 0" in message("lora.lora_dropout", *one, "lora.lora_dropout=0.1")
+    assert "set height and width" in message("data.height", *one, "data.height=", "data.width=")
+    odd = (*one, "data.num_frames=5", "data.height=16", "data.width=48")
+    assert found(*odd) == []
+    assert "5 x 1 x 3 = 15 tokens of a video cannot be divided by 2" in message(
+        "deepspeed.context_parallel", *odd, "data.num_frames=17"
+    )

@@ -102,3 +102,14 @@ def test_a_pocket_run_takes_what_is_planned(changes: tuple[str, ...], frozen_poc
     measured = {row[1] for row in report.rows if row[3] is not None}
     assert measured == {*PHASES} - {"encoding the clips", "evaluating"}
     assert all(mark.met for mark in report.marks), report.rows
+
+
+def test_processes_that_share_a_video_share_what_a_step_keeps() -> None:
+    """A step's memory is divided, but for the first block's input, which is whole; weights and decode are not."""
+    one, eight = (planned("wan22_8x80gb", f"deepspeed.context_parallel={shares}") for shares in (1, 8))
+    what = ("backward through the steps", "a step with its graph")
+    assert on_device(one, *what) / 8 <= on_device(eight, *what) < on_device(one, *what) / 6
+    waiting = [sum(part.size for part in phase(plan, "backward through the steps").host) for plan in (one, eight)]
+    assert waiting[1] < waiting[0]
+    for name in ("loading", "decoding and scoring"):
+        assert phase(eight, name).device_gb == phase(one, name).device_gb

@@ -11,6 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from transformers import UMT5Config, UMT5EncoderModel
 
+from rewardfl_app.config.family import FAMILIES
 from rewardfl_app.models import lora
 from rewardfl_app.planning.network_sizes import NETWORKS
 from rewardfl_app.pocket import paths
@@ -25,6 +26,7 @@ def numbers(module: torch.nn.Module, *beginnings: str) -> int:
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_the_parameters_counted_are_those_of_the_classes(name: str) -> None:
     network = NETWORKS[name]
+    assert FAMILIES[name].heads == network.transformer["num_attention_heads"]
     with torch.device("meta"):
         transformer, vae = WanTransformer3DModel(**network.transformer), AutoencoderKLWan(**network.vae)
     assert network.parameters == numbers(transformer)

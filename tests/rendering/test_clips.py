@@ -89,6 +89,22 @@ def test_evaluation_does_not_depend_on_how_it_is_shared_out(
     assert len(samples.list_samples(run)[2]) == 3
 
 
+def test_of_processes_that_render_together_one_writes(
+    run: RunFolder, model: wan.WanModel, dataset: ClipDataset, config: Config
+) -> None:
+    videos = EvaluationSet(model, BrightnessScorer(), dataset, config, writes=False)
+    before = set(run.samples.rglob("*"))
+    done: list[int] = []
+
+    def go_on(count: int) -> bool:
+        done.append(count)
+        return True
+
+    assert videos.render(run, 4, Grid.of(config), go_on) == {}
+    videos.write_references(run)
+    assert done == [0, 2] and set(run.samples.rglob("*")) == before
+
+
 def test_abandoned_rendering_says_so(run: RunFolder, model: wan.WanModel, dataset: ClipDataset, config: Config) -> None:
     videos = EvaluationSet(model, BrightnessScorer(), dataset, config)
     assert videos.render(run, 3, Grid.of(config), go_on=lambda done: done == 0) is None

@@ -67,6 +67,21 @@ def test_cold_warm_and_off_are_bit_equal_in_any_company(config: Config, tmp_path
     assert not model.resident
 
 
+def test_what_one_of_several_processes_has_lost_all_compute_again(config: Config, tmp_path: Path) -> None:
+    """Or one of those that run the network together would wait for ever."""
+    model, clips, prefixes = parts(config, Store(tmp_path))
+    batch = Batch.of(clips.encode([0]))
+    want = prefixes.latents(batch, KEYS[:1])
+    key = prefixes.key(batch.clips[0].content, batch.latent_shape, KEYS[0])
+    shared = Prefixes.of(model, config, Store(tmp_path), agreed=lambda found: False)
+    assert prefixes.has(key) and not shared.has(key)
+    assert not model.resident.intersection(("high_noise",))
+    for _ in range(2):
+        asked: list[bool] = []
+        shared._agreed = lambda found, asked=asked: bool(asked.append(found))  # type: ignore[misc,func-returns-value]
+        assert torch.equal(shared.latents(batch, KEYS[:1]), want) and asked == [True]
+
+
 def test_the_latest_stay_in_memory_without_a_store(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     _, clips, prefixes = parts(config, Store(None))
     batch = Batch.of(clips.encode([0, 0, 1]))

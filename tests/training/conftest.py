@@ -10,7 +10,7 @@ from forked_trainers import ForkedTrainers
 
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.supervisor.process import free_port
-from rewardfl_app.training.engine import Ranks
+from rewardfl_app.training.ranks import Ranks
 
 MakeRun = Callable[..., RunFolder]
 

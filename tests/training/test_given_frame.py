@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_family
 import tiny_wan
 import torch
 from brightness_trainer import BrightnessScorer
@@ -27,27 +28,12 @@ from rewardfl_app.training.__main__ import main
 from rewardfl_app.training.gradient_plan import Plan
 
 MakeRun = Callable[..., RunFolder]
-SETTINGS = {
-    "model": {"model_name": "wan2_2_5b", "trainable_models": "dit", "min_timestep_boundary": 0.0},
-    "data": {"num_frames": 9, "height": 64, "width": 64, "max_pixels": 4096},
-    "lora": {"lora_base_model": "dit", "lora_rank": 2},
-    "reward": {"anchor_weight": 0.1},
-}
+SETTINGS = tiny_family.SINGLE
 
 
 @pytest.fixture(scope="session")
 def family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny 5B in `wan/`, and clips of 70 x 100 pixels."""
-    folder = tmp_path_factory.mktemp("single_family")
-    tiny_wan.save_single(folder / "wan")
-    generator, lines = np.random.default_rng(0), ["video,prompt"]
-    for index in range(4):
-        frames = generator.integers(0, 255, (1, 70, 100, 3)).repeat(9, 0) + np.arange(9)[:, None, None, None]
-        video.write(folder / f"clip{index}.mp4", np.clip(frames, 0, 255).astype(np.uint8), fps=8)
-        lines.append(f"clip{index}.mp4,a woman turns {index}")
-    (folder / "none.onnx").touch()
-    (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+    return tiny_family.make_single_family(tmp_path_factory.mktemp("single_family"))
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from rewardfl_app.runs.events import read_events
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.status import read_status
 from rewardfl_app.training.__main__ import main
-from rewardfl_app.training.engine import Ranks
 from rewardfl_app.training.live import LiveSettings
+from rewardfl_app.training.ranks import Ranks
 from rewardfl_app.training.step import TrainingStep
 
 MakeRun = Callable[..., RunFolder]
