@@ -206,7 +206,7 @@ class Panel(widgets.VBox):
             self._current.set(field, new)
 
     def _button(self, text: str, tooltip: str, act: Callable[[], object]) -> widgets.Button:
-        button = widgets.Button(description=text, tooltip=tooltip, layout={"width": "auto"})
+        button = widgets.Button(description=text, tooltip=tooltip, layout={"width": "auto", "align_self": "flex-start"})
         button.on_click(lambda pressed: self._do(act))
         return button
 
@@ -256,8 +256,9 @@ def panel(
 
 def _live_fields() -> list[str]:
     """Those that people change most come first."""
-    basic = basic_fields()
-    return sorted(config_changes.live_fields(), key=lambda field: field not in basic)
+    live = config_changes.live_fields()
+    basic = [field for field in basic_fields() if field in live]
+    return [*basic, *(field for field in live if field not in basic)]
 
 
 def _message(run: Run, state: RunState) -> str:

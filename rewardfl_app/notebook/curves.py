@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+import anywidget
 import ipywidgets as widgets
 import numpy as np
 import plotly.graph_objects as go
@@ -95,6 +96,23 @@ class _Figure(go.FigureWidget):
         return state
 
 
+class _Width(anywidget.AnyWidget):
+    """Makes the figure beside it as wide as the cell: plotly draws before the cell has a width, and looks again only
+    when the window's changes."""
+
+    _esm = """
+    export default {render({el}) {
+        const look = () => {
+            const plot = el.parentElement?.querySelector(".js-plotly-plot");
+            if (plot?.clientWidth && plot._fullLayout && plot._fullLayout.width !== plot.clientWidth)
+                window.dispatchEvent(new Event("resize"));
+        };
+        const watching = setInterval(look, 400);
+        return () => clearInterval(watching);
+    }};
+    """
+
+
 class Curves(widgets.VBox):
     """The curves of one run, or of several over each other, while they go on. `figure` is plotly's."""
 
@@ -105,7 +123,7 @@ class Curves(widgets.VBox):
         self._header = widgets.HTML()
         self._first = True
         self.figure = self._figure()
-        super().__init__([self._header, self.figure])
+        super().__init__([self._header, self.figure, _Width()])
         self.ticker = Ticker(self._look, _SECONDS)
         if self.ticker.look():
             self.ticker.start()
@@ -161,12 +179,20 @@ class Curves(widgets.VBox):
                         told = trace.name == "eval/reward" and trace.part == "line"
                         drawn.update(legendgroup=run.id, name=escape(run.name), showlegend=told)
         grid.update_layout(
+            autosize=True,
             height=500,
             margin={"l": 46, "r": 14, "t": 64, "b": 36},
             paper_bgcolor="rgba(0,0,0,0)",
             plot_bgcolor="rgba(0,0,0,0)",
             font={"color": style.INK, "size": 12},
-            legend={"orientation": "h", "x": 0, "y": 1.14, "yanchor": "bottom", "xanchor": "left"},
+            legend={
+                "orientation": "h",
+                "traceorder": "normal",
+                "x": 0,
+                "y": 1.14,
+                "yanchor": "bottom",
+                "xanchor": "left",
+            },
             hovermode="x unified",
             uirevision="kept",
         )
@@ -174,7 +200,9 @@ class Curves(widgets.VBox):
         lines = {"gridcolor": style.GRID, "zeroline": False, "linecolor": style.GRID}
         grid.update_xaxes(**lines, rangemode="tozero", tickformat="d")
         grid.update_yaxes(**lines, nticks=6)
-        return _Figure(grid)
+        figure = _Figure(grid)
+        figure._config = {"responsive": True, "displaylogo": False}
+        return figure
 
     def _draw(self, grid: go.Figure, chart: _Chart, measures: Measures, name: str, label: str, colour: str) -> None:
         """Add the traces of one curve, still empty."""
@@ -184,7 +212,7 @@ class Curves(widgets.VBox):
 
         def add(part: str, **look: Any) -> None:
             self._traces.append(_Trace(measures, name, part))
-            grid.add_trace(go.Scatter(x=[], y=[], legendgroup=label, **look), **at)
+            grid.add_trace(go.Scatter(x=[], y=[], **look), **at)
 
         if evaluated:
             band = {"fill": "toself", "fillcolor": _faded(colour), "line": {"width": 0}}

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import fake_runs
 import numpy as np
+import pytest
 from PIL import Image
 from written_runs import Start, WrittenRun
 
@@ -19,14 +20,17 @@ def test_before_and_after_are_one_film_in_step(written: WrittenRun) -> None:
     written.samples(0, reward=0.6)
     written.samples(50, reward=0.75)
     board = player(written.run)
-    assert [title for title, _ in board.sample.options] == ["1. 0.60 → 0.75  <b>one</b>", "2. 0.60 → 0.75  <b>two</b>"]
+    assert [title for title, _ in board.sample.options] == [
+        "1.  0.60 → 0.75  <b>one</b>",
+        "2.  0.60 → 0.75  <b>two</b>",
+    ]
     address = board.view.value.partition('src="data:video/mp4;base64,')[2].partition('"')[0]
     with av.open(io.BytesIO(base64.b64decode(address))) as opened:
         frames = [frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]
     assert len(frames) == 5 and frames[0].shape == (clips.PANE, 2 * clips.PANE + 8, 3)
     left, right = frames[2][:, : clips.PANE].mean(), frames[2][:, -clips.PANE :].mean()
     assert abs(left - 0) < 4 and abs(right - 50) < 4
-    for told in ("after 50 steps", "0.600", "0.750", "+0.150"):
+    for told in ("after 50 steps", "0.600", "0.750", "(+0.150)"):
         assert told in board.view.value
     assert "<b>one" not in board.view.value
 
@@ -47,7 +51,7 @@ def test_it_follows_the_newest_step_until_one_is_chosen(written: WrittenRun) -> 
     written.samples(30)
     board.ticker.look()
     assert board.step.value == 10 and [step for _, step in board.step.options] == [10, 20, 30]
-    assert player(written.run, 20).step.value == 20
+    assert player(written.run, step=20).step.value == 20
 
 
 def test_the_gallery_shows_the_newest_and_rests_with_the_run(start: Start) -> None:
@@ -78,7 +82,7 @@ def test_a_video_that_cannot_be_read_is_said(written: WrittenRun) -> None:
 def test_a_face_that_is_not_found_is_no_number(written: WrittenRun) -> None:
     written.samples(0)
     written.samples(5, reward=None)
-    assert "no face" in player(written.run).sample.options[0][0]
+    assert "0.70 → no face" in player(written.run).sample.options[0][0]
     assert "no face to score" in gallery(written.run).view.value
 
 
@@ -115,3 +119,16 @@ def test_a_finished_run_is_read_once(written: WrittenRun) -> None:
     written.samples(0)
     written.samples(1)
     assert not player(written.run).ticker.is_running and not gallery(written.run).ticker.is_running
+
+
+def test_several_runs_play_beside_each_other_at_a_step_that_all_have(written: WrittenRun, runs_dir: Path) -> None:
+    other = WrittenRun.create(runs_dir, "<b>other</b>")
+    for run, steps in ((written, (0, 10, 20)), (other, (0, 10))):
+        for step in steps:
+            run.samples(step)
+    board = player(written.run, other.run)
+    assert [step for _, step in board.step.options] == [10]
+    assert "written" in board.view.value and "&lt;b&gt;other" in board.view.value and "<b>other" not in board.view.value
+    assert board.sample.options[0][0].startswith("1.  0.70 → 0.70 → 0.70")
+    with pytest.raises(ValueError, match="at least one"):
+        player()
