@@ -10,15 +10,21 @@ import captured_gradient
 import numpy as np
 import pytest
 import tiny_family
+from brightness_trainer import BrightnessScorer
 from forked_trainers import ForkedTrainers, log_of
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
 from rewardfl_app.config import files
-from rewardfl_app.data import video
+from rewardfl_app.data import manifest, video
+from rewardfl_app.data.dataset import ClipDataset, Order
+from rewardfl_app.models import wan
+from rewardfl_app.rendering.clips import ClipEncoder
 from rewardfl_app.runs import checkpoints, metrics, samples
 from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.training.ranks import Ranks
+from rewardfl_app.training.samples import SampleSource
 
 MakeRun = Callable[..., RunFolder]
 EXACT = 1e-5
@@ -143,3 +149,20 @@ def test_tokens_with_times_of_their_own(tmp_path: Path, forked_trainers: ForkedT
     for ranks, run in enumerate(runs, start=1):
         train(forked_trainers, run, ranks)
     assert_same(*runs, 2, "high_noise")
+
+
+class OneOfTwo(Ranks):
+    """A process whose companion could not read the clip in slot 1."""
+
+    def any_true(self, values: list[bool]) -> list[bool]:
+        return [value or (len(values) == 2 and slot == 1) for slot, value in enumerate(values)]
+
+
+def test_a_clip_that_one_of_them_cannot_read_is_left_out_by_all(make_run: MakeRun) -> None:
+    config = files.load(make_run("one").config)
+    data = ClipDataset.of(manifest.read(str(config.data.metadata_path)), config)
+    scorer: Any = BrightnessScorer()
+    clips = ClipEncoder(wan.load(config.model), data, scorer)
+    source = SampleSource(clips, range(1, 7), Order(len(data), 0), config, OneOfTwo())
+    taken = source.take(0)
+    assert [batch.slots for batch in taken.batches] == [(0,)] and taken.failed == (1,)
