@@ -86,11 +86,25 @@ class _Trace:
 
 
 class _Figure(go.FigureWidget):
-    """A figure that is whole in a page that is loaded again: plotly sends only changes, and keeps the first state."""
+    """A figure whose state is whole whenever a page asks for it. Plotly tells the page of an empty figure first and
+    then of its changes; a page that misses one of them, as while its kernel restarts, shows nothing ever after."""
+
+    def __init__(self, figure: go.Figure) -> None:
+        self._is_made = False
+        super().__init__(figure)
+        self._config = {"responsive": True, "displaylogo": False}
+        self._is_made = True
+        self.open()
+
+    def open(self) -> None:
+        """Tell the page of this widget."""
+        if self._is_made:
+            super().open()
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """What the page gets of these traits, of all of them without a key."""
         state = super().get_state(key, drop_defaults)
-        if key is None and "_data" in self.__dict__:  # else it is being made
+        if key is None:
             to_json = custom_serializers["to_json"]
             state |= {"_widget_data": to_json(self._data, self), "_widget_layout": to_json(self._layout, self)}
         return state
@@ -200,9 +214,7 @@ class Curves(widgets.VBox):
         lines = {"gridcolor": style.GRID, "zeroline": False, "linecolor": style.GRID}
         grid.update_xaxes(**lines, rangemode="tozero", tickformat="d")
         grid.update_yaxes(**lines, nticks=6)
-        figure = _Figure(grid)
-        figure._config = {"responsive": True, "displaylogo": False}
-        return figure
+        return _Figure(grid)
 
     def _draw(self, grid: go.Figure, chart: _Chart, measures: Measures, name: str, label: str, colour: str) -> None:
         """Add the traces of one curve, still empty."""

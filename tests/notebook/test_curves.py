@@ -5,6 +5,7 @@ import io
 import tracemalloc
 from typing import Any
 
+import comm
 import fake_runs
 import pytest
 from PIL import Image
@@ -83,6 +84,22 @@ def test_a_page_that_is_loaded_again_gets_what_is_there_now(written: WrittenRun)
     places = [place for place, trace in enumerate(curves.figure.data) if trace.name == "loss"]
     sent = state["_widget_data"][places[0]]["x"]
     assert sent["shape"] == (40,) if isinstance(sent, dict) else len(sent) == 40
+
+
+def test_a_page_is_told_of_a_whole_figure_at_once(written: WrittenRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[dict[str, Any]] = []
+    create = comm.create_comm
+
+    def recorded(**told: Any) -> Any:
+        opened.append(told)
+        return create(**told)
+
+    monkeypatch.setattr(comm, "create_comm", recorded)
+    curves = watch(written.run)
+    states = [told["data"]["state"] for told in opened]
+    (state,) = [state for state in states if "_widget_data" in state]
+    assert len(state["_widget_data"]) == len(curves.figure.data) > 0 and state["_config"]["responsive"]
+    assert "xaxis3" in state["_widget_layout"]
 
 
 def test_several_runs_lie_over_each_other(written: WrittenRun, runs_dir: Any) -> None:
