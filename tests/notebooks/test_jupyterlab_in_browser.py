@@ -18,7 +18,11 @@ from fake_runs import eventually
 
 from rewardfl_app import find
 
-pytestmark = pytest.mark.browser
+# Minutes on two cores: run by hand, with REWARDFL_JUPYTERLAB=1.
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif("REWARDFL_JUPYTERLAB" not in os.environ, reason="set REWARDFL_JUPYTERLAB=1 to run JupyterLab"),
+]
 
 # The last step of the loss in the newest figure; -1 while there is none.
 _LAST = """() => {
