@@ -86,14 +86,14 @@ class Status:
     def start(self, total: int | None = None, message: str = "Loading the face pack") -> None:
         """Tell that work has begun; `total` frames are to be gone through, None where that is not known yet."""
         self._total, self._message = total or 0, message
-        self._write("scoring" if total else "starting")
+        self._write("working" if total else "starting")
 
     def advance(self, count: int, message: str) -> None:
         """`count` more frames are done; the file is written a few times a second at most."""
         self._done += count
         self._message = message
         if time.monotonic() - self._written >= _WRITE_EVERY:
-            self._write("scoring")
+            self._write("working")
 
     def done(self, message: str) -> None:
         """All is written."""

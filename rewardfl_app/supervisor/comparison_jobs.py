@@ -8,10 +8,9 @@ when its videos are newer.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +19,12 @@ from rewardfl_app.runs import content, file_lock, typed
 from rewardfl_app.runs.folder import RunError, RunFolder
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
 from rewardfl_app.runs.samples import BASELINE_STEP, list_samples, step_folder
-from rewardfl_app.supervisor import process, queue
-from rewardfl_app.supervisor.child_log import last_words
-from rewardfl_app.supervisor.command import PACKAGE_ROOT, inference_command, package_environment
+from rewardfl_app.supervisor import child_job, queue
+from rewardfl_app.supervisor.child_job import ChildJob, Status
+from rewardfl_app.supervisor.command import inference_command
 
 FILES = ("side_by_side.mp4", "report.html")
 RENDERER_VARIABLE = "REWARDFL_RENDERER"
-GRACE_SECONDS = 5.0
-_FINISHED = frozenset({"done", "failed", "cancelled"})
 
 Kind = Literal["film", "videos"]
 
@@ -37,29 +34,11 @@ class ComparisonJobError(RunError):
 
 
 @dataclass(frozen=True)
-class ComparisonJob:
-    """One job as it stands. `state` is starting, working, done, failed or cancelled; `done` of `total` pairs or videos.
+class ComparisonJob(ChildJob):
+    """One job as it stands; `done` of `total` pairs or videos. `files` are those that are there once it is done."""
 
-    `files` are those that are there once it is done.
-    """
-
-    folder: Path
     kind: Kind
-    state: str
-    done: int
-    total: int | None
-    message: str
     files: tuple[Path, ...]
-
-    @property
-    def id(self) -> str:
-        """The job's id: the name of its folder."""
-        return self.folder.name
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.state in _FINISHED
 
 
 def start_film(
@@ -96,11 +75,11 @@ def start_videos(run: RunFolder, step: int) -> ComparisonJob:
             f"Training goes on in {busy[0].id} and needs the device: stop it, or render these videos when it is done."
         )
     checkpoint = "base" if step == BASELINE_STEP else str(step)
-    arguments = ("evaluate", "--run", str(run.path), "--checkpoint", checkpoint)
+    arguments = ("--run", str(run.path), "--checkpoint", checkpoint)
     about = {"run": run.path, "step": step}
-    stand_in = os.environ.get(RENDERER_VARIABLE)
-    command = [*shlex.split(stand_in), *arguments] if stand_in else inference_command(*arguments)
-    return _start(folder, "videos", about, float("inf"), lambda: command)
+    return _start(
+        folder, "videos", about, float("inf"), lambda: child_job.command(RENDERER_VARIABLE, "evaluate", *arguments)
+    )
 
 
 def find(run: RunFolder, job_id: str) -> ComparisonJob | None:
@@ -112,42 +91,26 @@ def find(run: RunFolder, job_id: str) -> ComparisonJob | None:
 
 def look(folder: Path) -> ComparisonJob | None:
     """The job in this folder as its files and its process tell; None when the folder is no job."""
-    about, record = read_json(folder / "job.json"), read_json(folder / "process.json")
-    if about is None or record is None:
+    about = read_json(folder / "job.json")
+    if about is None:
         return None
-    kind: Kind = "videos" if about.get("kind") == "videos" else "film"
-    status = read_json(folder / "status.json") or {}
-    alive = not process.on_this_machine(record) or process.is_running(record)
-    if str(status.get("state")) not in _FINISHED:
-        status = read_json(folder / "status.json") or {} if not alive else status  # it may have finished since
-        if kind == "videos":
-            status = _videos_status(about, alive)
-    if str(status.get("state")) not in _FINISHED and not alive:
-        doing = "rendering process" if kind == "videos" else "process that writes the film"
-        status = {**status, "state": "failed", "message": last_words(folder / "log.txt", doing)}
-    done, total, state = status.get("done"), status.get("total"), str(status.get("state") or "starting")
-    return ComparisonJob(
-        folder=folder,
-        kind=kind,
-        state="working" if state == "scoring" else state,
-        done=typed.whole(done) or 0,
-        total=typed.whole(total),
-        message=str(status.get("message") or ""),
-        files=tuple(folder / name for name in FILES if (folder / name).is_file()) if state == "done" else (),
-    )
+    if about.get("kind") == "videos":
+        kind: Kind = "videos"
+        account = child_job.account(folder, "rendering process", lambda alive: _videos_status(about, alive))
+    else:
+        kind, account = "film", child_job.account(folder, "process that writes the film")
+    if account is None:
+        return None
+    files = tuple(folder / name for name in FILES if (folder / name).is_file()) if account["state"] == "done" else ()
+    return ComparisonJob(folder=folder, kind=kind, files=files, **account)
 
 
 def cancel(job: ComparisonJob) -> None:
     """End the job's processes. A job that is finished is left as it is."""
-    record = read_json(job.folder / "process.json")
-    if job.is_finished or record is None:
-        return
-    process.end_session(record, GRACE_SECONDS)
-    if (read_json(job.folder / "status.json") or {}).get("state") != "done":
-        write_json_atomic(job.folder / "status.json", _status("cancelled", "Cancelled."))
+    child_job.cancel(job)
 
 
-def _videos_status(about: dict[str, Any], alive: bool) -> dict[str, Any]:
+def _videos_status(about: dict[str, Any], alive: bool) -> Status:
     """How far rendering is, from the videos that are complete: values.json comes after the last of them."""
     run, step = RunFolder(Path(str(about.get("run")))), typed.whole(about.get("step"))
     found = {} if step is None else list_samples(run)
@@ -155,27 +118,25 @@ def _videos_status(about: dict[str, Any], alive: bool) -> dict[str, Any]:
     others = [len(samples) for other, samples in found.items() if other != step]
     if not alive and step is not None and (step_folder(run, step) / "values.json").is_file():
         return {"state": "done", "done": rendered, "total": rendered, "message": ""}
-    working = {"state": "scoring", "done": rendered, "total": max([rendered, *others]) or None}
+    working = {"state": "working", "done": rendered, "total": max([rendered, *others]) or None}
     return {**working, "message": "Rendering" if rendered else "Loading the model"}
 
 
-def _start(folder: Path, kind: Kind, about: dict[str, Any], newest: float, command: Any) -> ComparisonJob:
+def _start(
+    folder: Path, kind: Kind, about: dict[str, Any], newest: float, command: Callable[[], list[str]]
+) -> ComparisonJob:
     try:
         folder.parent.mkdir(exist_ok=True)
         with file_lock.held(folder.parent / ".lock"):
             now = look(folder)
             if now is not None and not now.is_finished:
                 return now
-            if now is not None and now.state == "done" and _modified(folder / "process.json") >= newest:
+            if now is not None and now.state == "done" and child_job.began(folder) >= newest:
                 return now
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             write_json_atomic(folder / "job.json", {"kind": kind, "created": time.time(), **about})
-            write_json_atomic(folder / "status.json", _status("starting", ""))
-            arguments: Sequence[str] = command()
-            pid = process.start_detached(arguments, folder / "log.txt", PACKAGE_ROOT, package_environment())
-            record = process.describe(pid, arguments, role="comparison", started=time.time())
-            write_json_atomic(folder / "process.json", record)
+            child_job.begin(folder, "comparison", command())
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         message = f"The comparison cannot be written into {folder.parent} ({reason}): free space there."
@@ -187,10 +148,6 @@ def _start(folder: Path, kind: Kind, about: dict[str, Any], newest: float, comma
 
 def _folder(run: RunFolder, asked: dict[str, Any]) -> Path:
     return run.comparisons / content.digest({key: str(value) for key, value in asked.items()})[:16]
-
-
-def _status(state: str, message: str) -> dict[str, Any]:
-    return {"state": state, "done": 0, "total": None, "message": message}
 
 
 def _modified(path: Path) -> float:

@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import secrets
-import shlex
 import shutil
 import threading
 import time
@@ -25,16 +24,13 @@ from rewardfl_app.config.schema import RewardConfig
 from rewardfl_app.runs import file_lock, typed
 from rewardfl_app.runs.folder import RunError
 from rewardfl_app.runs.jsonfile import read_json, write_json_atomic
-from rewardfl_app.supervisor import process
-from rewardfl_app.supervisor.child_log import last_words
-from rewardfl_app.supervisor.command import PACKAGE_ROOT, inference_command, package_environment
+from rewardfl_app.supervisor import child_job
+from rewardfl_app.supervisor.child_job import ChildJob
 
 FOLDER = ".faces"
 KEPT = 20
 MOST_RUNNING = 3
 SCORER_VARIABLE = "REWARDFL_SCORER"
-FINISHED = frozenset({"done", "failed", "cancelled"})
-GRACE_SECONDS = 5.0
 
 Kind = Literal["score", "heat"]
 _ID = re.compile(r"\d{8}-\d{6}-\d{3}-[0-9a-f]{4}")
@@ -45,33 +41,18 @@ class FaceJobError(RunError):
 
 
 @dataclass(frozen=True)
-class FaceJob:
-    """One job as it stands. `state` is starting, scoring, done, failed or cancelled; `done` of `total` frames.
+class FaceJob(ChildJob):
+    """One job as it stands; `done` of `total` frames.
 
     `target` is the folder the files go to: the job's own, or for a heat map that of the scored video. `about` is what
     the page asked to be remembered.
     """
 
-    folder: Path
     kind: Kind
     title: str
     created: float
     target: Path
     about: Mapping[str, Any]
-    state: str
-    done: int
-    total: int | None
-    message: str
-
-    @property
-    def id(self) -> str:
-        """The job's id: the name of its folder."""
-        return self.folder.name
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.state in FINISHED
 
 
 def score(
@@ -123,15 +104,10 @@ def find(runs_dir: Path, job_id: str) -> FaceJob | None:
 
 def look(folder: Path) -> FaceJob | None:
     """The job in this folder as its files and its process tell; None when the folder is no job."""
-    about, record = read_json(folder / "job.json"), read_json(folder / "process.json")
-    if about is None or record is None:
+    about, account = read_json(folder / "job.json"), child_job.account(folder, "scoring process")
+    if about is None or account is None:
         return None
-    status = read_json(folder / "status.json") or {}
-    if str(status.get("state")) not in FINISHED and process.on_this_machine(record) and not process.is_running(record):
-        status = read_json(folder / "status.json") or {}  # it may have finished since
-        if str(status.get("state")) not in FINISHED:
-            status = {**status, "state": "failed", "message": last_words(folder / "log.txt", "scoring process")}
-    done, total = status.get("done"), status.get("total")
+    account["message"] = _in_their_words(account["message"], folder, about)
     return FaceJob(
         folder=folder,
         kind="heat" if about.get("kind") == "heat" else "score",
@@ -139,10 +115,7 @@ def look(folder: Path) -> FaceJob | None:
         created=typed.seconds(about.get("created")) or 0.0,
         target=Path(str(about.get("target") or folder)),
         about=typed.mapping(about.get("about")),
-        state=str(status.get("state") or "starting"),
-        done=typed.whole(done) or 0,
-        total=typed.whole(total),
-        message=_in_their_words(str(status.get("message") or ""), folder, about),
+        **account,
     )
 
 
@@ -156,13 +129,7 @@ def _in_their_words(message: str, folder: Path, about: Mapping[str, Any]) -> str
 
 def cancel(job: FaceJob) -> None:
     """End the job's processes; what was written so far stays. A job that is finished is left as it is."""
-    record = read_json(job.folder / "process.json")
-    if job.is_finished or record is None:
-        return
-    process.end_session(record, GRACE_SECONDS)
-    status = {"state": "cancelled", "done": job.done, "total": job.total, "message": "Cancelled."}
-    if (read_json(job.folder / "status.json") or {}).get("state") != "done":
-        write_json_atomic(job.folder / "status.json", status)
+    child_job.cancel(job)
 
 
 def delete(job: FaceJob) -> None:
@@ -227,21 +194,10 @@ def _start(
     write_json_atomic(path, content)
     described = {"kind": kind, "title": title, "created": time.time(), "target": target, "about": about}
     write_json_atomic(folder / "job.json", described)
-    write_json_atomic(folder / "status.json", {"state": "starting", "done": 0, "total": None, "message": ""})
-    command = _command(path)
-    pid = process.start_detached(command, folder / "log.txt", PACKAGE_ROOT, package_environment())
-    write_json_atomic(folder / "process.json", process.describe(pid, command, role="scorer", started=time.time()))
+    child_job.begin(folder, "scorer", child_job.command(SCORER_VARIABLE, "score", "--request", str(path)))
     job = look(folder)
     assert job is not None
     return job
-
-
-def _command(request: Path) -> Sequence[str]:
-    """The child; REWARDFL_SCORER holds another command to run instead, as REWARDFL_TRAINER does for training."""
-    stand_in = os.environ.get(SCORER_VARIABLE)
-    if stand_in:
-        return [*shlex.split(stand_in), "--request", str(request)]
-    return inference_command("score", "--request", str(request))
 
 
 def _copy(source: Path, target: Path) -> Path:

@@ -231,7 +231,7 @@ def _furnished(runs_dir: Path, name: str) -> FakeRun:
     write_json_atomic(
         run.run_info, {**info, "notes": "a note", "tags": ["one", "two"], "parent": "gone", "archived": False}
     )
-    for job, kind, state_word in (("0a" * 8, "film", "done"), ("0b" * 8, "videos", "scoring")):
+    for job, kind, state_word in (("0a" * 8, "film", "done"), ("0b" * 8, "videos", "working")):
         folder = run.comparisons / job
         folder.mkdir(parents=True)
         write_json_atomic(
@@ -241,7 +241,7 @@ def _furnished(runs_dir: Path, name: str) -> FakeRun:
         write_json_atomic(folder / "process.json", _process("comparison", alive=kind == "videos"))
         (folder / "log.txt").write_text("error: no frame\n")
         (folder / "report.html").write_text("<p>report</p>")
-    for kind, state_word in (("diffusers", "done"), ("merged", "scoring")):
+    for kind, state_word in (("diffusers", "done"), ("merged", "working")):
         out = run.exports / f"step_000020_{kind}"
         folder = run.exports / export_jobs.JOBS / out.name
         folder.mkdir(parents=True)
@@ -295,7 +295,7 @@ def _checked(runs_dir: Path, clips: Path) -> Path:
     reward = with_embedded_scorers(presets.preset("pocket")).reward
     folder = data_checks._folder(runs_dir, clips, reward)
     folder.mkdir(parents=True)
-    write_json_atomic(folder / "status.json", _account("scoring"))
+    write_json_atomic(folder / "status.json", _account("working"))
     write_json_atomic(folder / "process.json", _process("data-check"))
     (folder / "log.txt").write_text("error: no frame\n")
     found = Findings(data_checks.findings_path(runs_dir, reward))

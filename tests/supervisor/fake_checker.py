@@ -37,7 +37,7 @@ def main(behaviour: str, request_path: Path) -> int:
                 looked.write(f"{row.video.name}\n")
             report = RowReport(row.index, str(row.video), 64, 64, 8.0, 17, 30.0, 0.9, 1, 1.0, 9, [[0.2, 0.2, 0.7, 0.8]])
             findings.keep(row, report, [])
-        write_json_atomic(out / "status.json", _status("scoring", done, len(rows)))
+        write_json_atomic(out / "status.json", _status("working", done, len(rows)))
         end = time.monotonic() + WAIT_SECONDS
         while behaviour == "wait" and done == 2 and not (out / "go").exists() and time.monotonic() < end:
             time.sleep(0.02)

@@ -30,7 +30,7 @@ def main(behaviour: str, request_path: Path) -> int:
     written = out.with_name(f".{out.name}-abcd")
     written.mkdir()
     (written / "transformer_2.safetensors").write_bytes(b"LoRA of step " + request["checkpoint"].encode())
-    working = {"state": "scoring", "done": 3, "total": 10, "message": "Writing the weights"}
+    working = {"state": "working", "done": 3, "total": 10, "message": "Writing the weights"}
     write_json_atomic(Path(request["status"]), working)
     end = time.monotonic() + WAIT_SECONDS
     while behaviour == "wait" and not (Path(request["run"]) / "go").exists() and time.monotonic() < end:

@@ -1,6 +1,6 @@
 """Stands in for the process that renders evaluation videos: copies those of the base model to the step.
 
-    python fake_renderer.py done|wait|crash evaluate --run RUN --checkpoint STEP
+    python fake_renderer.py done|wait|crash --run RUN --checkpoint STEP
 
 `wait` stops after the first video until a file `go` is in the run's folder.
 """
@@ -27,4 +27,4 @@ def main(behaviour: str, run: Path, step: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[4]), int(sys.argv[6])))
+    sys.exit(main(sys.argv[1], Path(sys.argv[3]), int(sys.argv[5])))

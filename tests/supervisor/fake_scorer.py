@@ -31,7 +31,7 @@ def main() -> int:
         return 2
     if behaviour == "crash":
         raise RuntimeError("something broke")
-    say("scoring", 2, FRAMES, "Finding faces")
+    say("working", 2, FRAMES, "Finding faces")
     while behaviour == "hang" or (behaviour == "wait" and not (status.parent / "go").exists()):
         time.sleep(0.02)
     if "faces" in request["write"]:

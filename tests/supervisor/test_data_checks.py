@@ -77,7 +77,7 @@ def test_a_check_tells_its_progress_and_what_it_found(behave: Callable, table: P
     runs_dir.mkdir()
     assert data_checks.look(runs_dir, table, REWARD) is None
     data_checks.start(runs_dir, table, REWARD)
-    eventually(lambda: (data_checks.look(runs_dir, table, REWARD) or DataCheck("", 0, None, "")).done == 2)
+    eventually(lambda: (data_checks.look(runs_dir, table, REWARD) or DataCheck(table, "", 0, None, "")).done == 2)
     again = data_checks.start(runs_dir, table, REWARD)
     assert again.done == 2 and not again.is_finished
     findings = Findings(data_checks.findings_path(runs_dir, REWARD))
@@ -96,7 +96,7 @@ def test_a_cancelled_check_goes_on_where_it_was(behave: Callable, table: Path, r
     behave("wait")
     runs_dir.mkdir()
     data_checks.start(runs_dir, table, REWARD)
-    eventually(lambda: (data_checks.look(runs_dir, table, REWARD) or DataCheck("", 0, None, "")).done == 2)
+    eventually(lambda: (data_checks.look(runs_dir, table, REWARD) or DataCheck(table, "", 0, None, "")).done == 2)
     record = read_json(_folder(runs_dir) / "process.json") or {}
     data_checks.cancel(runs_dir, table, REWARD)
     assert _until(runs_dir, table, "cancelled").done == 2 and not process.members(record)
@@ -121,7 +121,7 @@ def test_a_killed_check_is_no_mystery(behave: Callable, table: Path, runs_dir: P
     behave("wait")
     runs_dir.mkdir()
     data_checks.start(runs_dir, table, REWARD)
-    _until(runs_dir, table, "checking")
+    _until(runs_dir, table, "working")
     process.send(process.members(read_json(_folder(runs_dir) / "process.json") or {}), signal.SIGKILL)
     assert "was ended before it was done" in _until(runs_dir, table, "failed").message
 

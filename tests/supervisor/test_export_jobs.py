@@ -127,7 +127,7 @@ def test_an_export_that_was_moved_away_is_no_longer_there(run: RunFolder, behave
     behave("done")
     done = until_finished(export_jobs.start(run, "latest", Format.COMFYUI))
     status = done.folder / "status.json"
-    status.write_text(status.read_text().replace("scoring", "done"))
+    status.write_text(status.read_text().replace("working", "done"))
     shutil.move(done.target, run.path / "elsewhere")
     assert export_jobs.list_jobs(run) == []
     assert until_finished(export_jobs.start(run, "latest", Format.COMFYUI)).files

@@ -53,7 +53,7 @@ def _until(job: FaceJob, state: str) -> FaceJob:
 def test_a_job_tells_its_progress_and_its_files_stay(behave: Callable, video: Path, tmp_path: Path) -> None:
     behave("wait")
     job = face_jobs.score(tmp_path, video, REWARD, video.name, about={"pack": "antelopev2"})
-    working = _until(job, "scoring")
+    working = _until(job, "working")
     assert (working.done, working.total, working.message) == (2, 5, "Finding faces")
     assert not working.is_finished and working.title == video.name and working.about["pack"] == "antelopev2"
     assert JobList(tmp_path).jobs() == [working]
@@ -101,7 +101,7 @@ def test_a_crash_is_told_with_the_log(behave: Callable, video: Path, tmp_path: P
 def test_a_killed_child_is_failed_and_not_forever_scoring(behave: Callable, video: Path, tmp_path: Path) -> None:
     behave("hang")
     job = face_jobs.score(tmp_path, video, REWARD, video.name)
-    _until(job, "scoring")
+    _until(job, "working")
     record = read_json(job.folder / "process.json") or {}
     process.send(process.members(record), signal.SIGKILL)
     failed = _until(job, "failed")
@@ -112,7 +112,7 @@ def test_a_killed_child_is_failed_and_not_forever_scoring(behave: Callable, vide
 def test_a_job_can_be_cancelled_and_removed(behave: Callable, video: Path, tmp_path: Path) -> None:
     behave("hang")
     job = face_jobs.score(tmp_path, video, REWARD, video.name)
-    working = _until(job, "scoring")
+    working = _until(job, "working")
     jobs = JobList(tmp_path)
     assert jobs.jobs()
     face_jobs.cancel(working)

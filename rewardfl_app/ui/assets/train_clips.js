@@ -96,7 +96,7 @@ function paintCheck(check) {
   $(".ds-stop").hidden = !going;
   $(".ds-progress").hidden = !check || check.state === "done";
   if (!check) return;
-  $(".ds-state").textContent = check.state === "checking" ? "Looking at clip " + Math.min((check.done || 0) + 1, check.total || 1) + " of " + (check.total || "…")
+  $(".ds-state").textContent = check.state === "working" ? "Looking at clip " + Math.min((check.done || 0) + 1, check.total || 1) + " of " + (check.total || "…")
     : check.state === "failed" ? check.message : STATE_TEXT[check.state] + (check.state === "cancelled" ? " What was found is kept; it goes on from there." : "");
   $(".ds-progress").dataset.state = check.state;
   const bar = $(".ds-progress .bar");
