@@ -15,8 +15,8 @@ from rewardfl_app.config import changes as config_changes
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.config.schema import Config
 from rewardfl_app.notebook import asked, style, ticker
+from rewardfl_app.notebook.live_box import LiveBox
 from rewardfl_app.notebook.settings_form import SettingsForm, basic_fields, beside, editor, entered, help_of
-from rewardfl_app.notebook.ticker import Ticker
 from rewardfl_app.runs import changes as changes_file
 from rewardfl_app.runs.changes import Change
 from rewardfl_app.runs.folder import RunError
@@ -28,7 +28,7 @@ _NUM_RUNS = 50
 _NEW = "A new run …"
 
 
-class Panel(widgets.VBox):
+class Panel(LiveBox):
     """One run at a time: `run`, None while a new one is being set up. Everything it shows is read from the folder."""
 
     def __init__(self, run: Run | None, config: Config, runs_dir: Path) -> None:
@@ -77,15 +77,9 @@ class Panel(widgets.VBox):
         named = widgets.HBox([widgets.HTML("Name", layout={"width": "170px"}), self.name], layout={"grid_gap": "10px"})
         self._new = widgets.VBox([named, self.form, self.start])
         top = widgets.HBox([self.runs, self.again], layout={"flex_flow": "row wrap"})
-        super().__init__([top, self._running, self._new, self.problem])
-        self.ticker = Ticker(self._look, _SECONDS)
+        super().__init__([top, self._running, self._new, self.problem], _SECONDS)
         self._list()
         self._show()
-
-    def close(self) -> None:
-        """Take the widget away; the run goes on."""
-        self.ticker.stop()
-        super().close()
 
     # What it shows
 

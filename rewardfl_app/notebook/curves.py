@@ -17,12 +17,11 @@ from plotly.subplots import make_subplots
 
 from rewardfl_app.api.run import Run
 from rewardfl_app.notebook import chart_picture, style
+from rewardfl_app.notebook.live_box import LiveBox
 from rewardfl_app.notebook.measures import Measures
-from rewardfl_app.notebook.ticker import Ticker
 from rewardfl_app.runs.status import read_status
 
 _SECONDS = 1.0
-_NAMES = ("reward", "eval/reward", "eval/judge", "eval/motion", "loss", "kl", "grad_norm")
 
 
 @dataclass(frozen=True)
@@ -127,25 +126,17 @@ class _Width(anywidget.AnyWidget):
     """
 
 
-class Curves(widgets.VBox):
+class Curves(LiveBox):
     """The curves of one run, or of several over each other, while they go on. `figure` is plotly's."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
-        self._measures = [Measures(run.folder, _NAMES) for run in self.runs]
+        self._measures = [Measures(run.folder) for run in self.runs]
         self._traces: list[_Trace] = []
         self._header = widgets.HTML()
         self._first = True
         self.figure = self._figure()
-        super().__init__([self._header, self.figure, _Width()])
-        self.ticker = Ticker(self._look, _SECONDS)
-        if self.ticker.look():
-            self.ticker.start()
-
-    def close(self) -> None:
-        """Take the widget away; nothing is read any more."""
-        self.ticker.stop()
-        super().close()
+        super().__init__([self._header, self.figure, _Width()], _SECONDS)
 
     def _look(self) -> bool:
         """Whether a run goes on."""

@@ -12,7 +12,7 @@ from rewardfl_app.api.run import Run
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.notebook import clips, contact_sheet, style
 from rewardfl_app.notebook.contact_sheet import Block
-from rewardfl_app.notebook.ticker import Ticker
+from rewardfl_app.notebook.live_box import LiveBox
 from rewardfl_app.runs.change import number
 from rewardfl_app.runs.sample_names import SampleNames
 from rewardfl_app.runs.samples import BASELINE_STEP, Sample, samples_of
@@ -21,7 +21,7 @@ _SECONDS = 2.0
 _NOTHING = "The first videos are those of the untrained model; they come before the first step."
 
 
-class Gallery(widgets.VBox):
+class Gallery(LiveBox):
     """The videos of the newest evaluation, with the similarity of each and its change from the base model."""
 
     def __init__(self, run: Run, count: int = 6) -> None:
@@ -29,15 +29,7 @@ class Gallery(widgets.VBox):
         self.count = count
         self._names = SampleNames(run.folder)
         self.view = widgets.HTML()
-        super().__init__([self.view])
-        self.ticker = Ticker(self._look, _SECONDS)
-        if self.ticker.look():
-            self.ticker.start()
-
-    def close(self) -> None:
-        """Take the widget away; nothing is read any more."""
-        self.ticker.stop()
-        super().close()
+        super().__init__([self.view], _SECONDS)
 
     @property
     def newest(self) -> list[Sample]:

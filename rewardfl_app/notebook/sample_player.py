@@ -13,7 +13,7 @@ from rewardfl_app.api.run import Run
 from rewardfl_app.data.errors import DataError
 from rewardfl_app.notebook import clips, contact_sheet, style
 from rewardfl_app.notebook.contact_sheet import Block
-from rewardfl_app.notebook.ticker import Ticker
+from rewardfl_app.notebook.live_box import LiveBox
 from rewardfl_app.runs.change import number
 from rewardfl_app.runs.sample_names import SampleNames
 from rewardfl_app.runs.samples import BASELINE_STEP, Sample, samples_of
@@ -25,7 +25,7 @@ _MEASURES = (("reward", 3, ""), ("judge", 3, ""), ("motion", 2, " %"))
 _NOTHING = "The first videos after training come with the first evaluation."
 
 
-class Player(widgets.VBox):
+class Player(LiveBox):
     """The videos before and after, side by side, with the similarity of each.
 
     It follows the newest evaluation that all of its runs have, until another step is chosen.
@@ -44,15 +44,7 @@ class Player(widgets.VBox):
         self.view = widgets.HTML()
         for choice in (self.sample, self.step):
             choice.observe(self._on_choice, "value")
-        super().__init__([self.step, self.sample, self.view])
-        self.ticker = Ticker(self._look, _SECONDS)
-        if self.ticker.look():
-            self.ticker.start()
-
-    def close(self) -> None:
-        """Take the widget away; nothing is read any more."""
-        self.ticker.stop()
-        super().close()
+        super().__init__([self.step, self.sample, self.view], _SECONDS)
 
     def _look(self) -> bool:
         """Whether a run goes on."""

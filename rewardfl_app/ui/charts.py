@@ -8,7 +8,7 @@ from typing import Any
 
 from rewardfl_app.runs.alarm import MOTION_KEPT
 from rewardfl_app.runs.change import number
-from rewardfl_app.ui.columns import EVALUATION, Columns, Record
+from rewardfl_app.runs.columns import EVALUATION, Columns, Record
 
 __all__ = ["CHARTS", "GROUPS", "Chart", "Curve", "Record", "latest", "layout", "number", "significant"]
 

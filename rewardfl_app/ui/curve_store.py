@@ -15,11 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.runs.columns import EVALUATION, Column, Columns
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.metrics import MetricsReader
 from rewardfl_app.ui import charts, hacking
 from rewardfl_app.ui.charts import significant
-from rewardfl_app.ui.columns import EVALUATION, Column, Columns
 
 # Runs followed at once: the one that is looked at and those laid over it, for a few pages.
 NUM_RUNS = 24

@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rewardfl_app.runs.columns import EVALUATION, Columns
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.metrics import MetricsReader
 from rewardfl_app.ui.charts import CHARTS, Chart, significant
-from rewardfl_app.ui.columns import EVALUATION, Columns
 from rewardfl_app.ui.config_form import label
 
 NUM_RUNS = 10  # as many as there are colours

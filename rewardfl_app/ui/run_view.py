@@ -9,13 +9,13 @@ from typing import Any
 
 from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.runs.checkpoints import Checkpoint, list_checkpoints
+from rewardfl_app.runs.columns import Columns
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
 from rewardfl_app.runs.jsonlines import JsonLinesReader, Record
 from rewardfl_app.runs.sample_names import Names, SampleNames
 from rewardfl_app.supervisor.supervisor import RunState, state
 from rewardfl_app.ui import curve_store
-from rewardfl_app.ui.columns import Columns
 from rewardfl_app.ui.headline import Headline, headline
 
 LOG_BYTES = 16_000

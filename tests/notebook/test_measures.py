@@ -3,13 +3,12 @@ from __future__ import annotations
 import numpy as np
 from written_runs import WrittenRun
 
-from rewardfl_app.notebook.measures import MAX_POINTS, Measures
-
-NAMES = ("reward", "eval/reward", "eval/judge")
+from rewardfl_app.notebook.measures import Measures
+from rewardfl_app.runs.columns import MAX_POINTS
 
 
 def test_only_what_is_new_is_read(written: WrittenRun) -> None:
-    measures = Measures(written.run.folder, NAMES)
+    measures = Measures(written.run.folder)
     assert not measures.read() and measures.last_step == 0
     written.evaluations(2)
     assert measures.read() and not measures.read()
@@ -19,7 +18,7 @@ def test_only_what_is_new_is_read(written: WrittenRun) -> None:
 
 
 def test_the_interval_lies_around_the_mean_of_an_evaluation(written: WrittenRun) -> None:
-    measures = Measures(written.run.folder, NAMES)
+    measures = Measures(written.run.folder)
     written.add(
         {"step": 0, "eval/reward": 0.6},
         {"step": 10, "eval/reward": 0.75, "eval/reward_baseline": 0.6, "eval/reward_gain_low": 0.1,
@@ -32,7 +31,7 @@ def test_the_interval_lies_around_the_mean_of_an_evaluation(written: WrittenRun)
 
 
 def test_a_resumed_run_counts_as_it_was_written_last(written: WrittenRun) -> None:
-    measures = Measures(written.run.folder, NAMES)
+    measures = Measures(written.run.folder)
     written.steps(1, 20)
     written.evaluations(2)
     measures.read()
@@ -45,7 +44,7 @@ def test_a_resumed_run_counts_as_it_was_written_last(written: WrittenRun) -> Non
 
 
 def test_a_file_that_is_replaced_is_read_anew(written: WrittenRun) -> None:
-    measures = Measures(written.run.folder, NAMES)
+    measures = Measures(written.run.folder)
     written.steps(1, 9)
     measures.read()
     written.run.folder.metrics.write_text("")
@@ -55,7 +54,7 @@ def test_a_file_that_is_replaced_is_read_anew(written: WrittenRun) -> None:
 
 
 def test_a_long_curve_is_thinned_and_no_spike_is_lost(written: WrittenRun) -> None:
-    measures = Measures(written.run.folder, NAMES)
+    measures = Measures(written.run.folder)
     written.steps(1, 6000)
     written.add({"step": 6001, "reward": 9.0}, {"step": 6002, "reward": 0.5})
     measures.read()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rewardfl_app.runs.columns import Columns
 from rewardfl_app.runs.video_values import MEASURES
 from rewardfl_app.ui import charts
-from rewardfl_app.ui.columns import Columns
 
 
 def _by_key(*records: dict[str, Any]) -> dict[str, dict[str, Any]]:

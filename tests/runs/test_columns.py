@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rewardfl_app.runs import columns as module
+from rewardfl_app.runs.columns import Columns
 from rewardfl_app.runs.metrics import current
-from rewardfl_app.ui import columns as module
-from rewardfl_app.ui.columns import Columns
 
 
 def _training(step: int, **values: Any) -> dict[str, Any]:
