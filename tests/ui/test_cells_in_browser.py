@@ -31,7 +31,7 @@ def test_begun_in_a_cell_and_stopped_on_the_page(app: AppProcess, watched: Any, 
     page = watched.open(app.address)
     files.dump(fake_runs.config(tmp_path / "files"), tmp_path / "mine.yaml")
     run = start(tmp_path / "mine.yaml", name="from a cell", runs_dir=runs_dir)
-    until(page, lambda: "from a cell" in page.locator(".hd-runs option:checked").all_inner_texts()[0])
+    until(page, lambda: page.locator(".hd-runs option:checked", has_text="from a cell").count())
     assert [record["step"] for record in islice(follow(run), 5)] == [0, 1, 2, 3, 4]
     page.locator(".hd-stop").click()
     page.get_by_role("button", name="Save and stop").click()
