@@ -48,11 +48,20 @@ class Transformer:
 
 
 def transformer(
-    network: Network, tokens: int, dtype: str, targets: Collection[str], rank: int, *, times_per_token: bool
+    network: Network,
+    tokens: int,
+    dtype: str,
+    targets: Collection[str],
+    rank: int,
+    *,
+    times_per_token: bool,
+    zero_stage: int = 0,
 ) -> Transformer:
     """Of a LoRA on the layers `targets` (Wan's own names) in float32, on frozen weights in `dtype`.
 
     `times_per_token`: each token has its own noise level (Wan2.2-TI2V-5B), and with it its own modulations.
+    `zero_stage` 3: DeepSpeed puts its own product in the place of PyTorch's, which keeps its input whether or not the
+    weight trains.
     """
     unit = float(tokens * network.width)
     ratio = network.feed_forward / network.width
@@ -69,6 +78,7 @@ def transformer(
         around, backward = 4.4, max(10.0, 4 * ratio)
         rebuilt = max(16.0 if not has["ffn.0"] else 21.5, 5.6 + 4 * ratio)
         own_times = (35.5, 39.4, 15.1)
+        kept, anyway = 6 + 2 * ratio, 4.0
     else:
         # All of them share the tensor that the layer itself is given.
         copies = 4 * max(has["q"], has["k"], has["v"]) + 4 * has["q"] + 4 * has["ffn.0"]
@@ -78,9 +88,13 @@ def transformer(
         around, backward = 4.5, 8 * ratio
         rebuilt = max(17.6, 8 * ratio - 4)
         own_times = (34.5, 53.3, 29.7)
+        kept = 12 + 4 * ratio - copies - 4 * has["ffn.2"] * ratio
+        anyway = min(kept, 12.0)  # there too while a block is computed again and pulled back
     if times_per_token:
         block, around = block + own_times[0], around + own_times[2]
         forward, plain = forward + own_times[1], plain + own_times[1]
+    if zero_stage == 3:
+        block, rebuilt, around = block + kept, rebuilt - anyway, around + size
     return Transformer(
         forward=forward * unit,
         reference=plain * unit,

@@ -119,6 +119,7 @@ class _Planner:
             targets,
             0 if self.whole else lora.lora_rank,
             times_per_token=self.kind.holds_first_frame,
+            zero_stage=config.deepspeed.zero_stage,
         )
         self.decoder = activations.decoder(
             self.network, config.model.dtype, self.latent_frames, self.height * self.width

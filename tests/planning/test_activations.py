@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pytest
 import torch
+from deepspeed.runtime.zero.linear import zero3_linear_wrap
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch._subclasses.fake_tensor import FakeTensorMode
 from traced_memory import Traced, stand_in
@@ -61,6 +62,7 @@ def traced_step(network: Network, config: Config) -> dict[str, float]:
         return {"forward": forward, "held": held, "step": traced.peak - before}
 
 
+@pytest.mark.parametrize("zero_stage", [0, 3])
 @pytest.mark.parametrize(
     ("name", "dtype", "targets", "checkpointing"),
     [
@@ -74,7 +76,12 @@ def traced_step(network: Network, config: Config) -> dict[str, float]:
         ("wan2_2_5b", "bfloat16", ALL, False),
     ],
 )
-def test_a_step_of_the_transformer(name: str, dtype: str, targets: str, checkpointing: bool) -> None:
+def test_a_step_of_the_transformer(
+    name: str, dtype: str, targets: str, checkpointing: bool, zero_stage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which product is in use is set here: once one of a process's engines is of ZeRO 3, all have DeepSpeed's."""
+    linear = zero3_linear_wrap if zero_stage == 3 else torch._C._nn.linear
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
     released = NETWORKS[name]
     network = replace(released, transformer=MappingProxyType({**released.transformer, "num_layers": LAYERS}))
     config = settings(targets, dtype, checkpointing, "wan22_80gb" if name == "wan2_2" else "wan22_5b_24gb")
@@ -84,7 +91,13 @@ def test_a_step_of_the_transformer(name: str, dtype: str, targets: str, checkpoi
     )
     tokens = frames * rows * columns // family.PATCH**2
     told = activations.transformer(
-        network, tokens, dtype, targets.split(","), 32, times_per_token=kind.holds_first_frame
+        network,
+        tokens,
+        dtype,
+        targets.split(","),
+        32,
+        times_per_token=kind.holds_first_frame,
+        zero_stage=zero_stage,
     )
     found = traced_step(network, config)
     assert told.held(checkpointing) == pytest.approx(found["held"], rel=0.05)
