@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
+
+
+Rule = Callable[[Config], Iterator[Problem]]
 
 
 class ConfigError(Exception):
@@ -106,3 +109,8 @@ def from_pydantic(section: str, error: ErrorDetails) -> Problem:
 def _choices(section: str, name: str) -> list[str]:
     annotation: Any = Config.model_fields[section].annotation
     return [str(choice) for choice in annotation.model_fields[name].annotation.__args__]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a person writes them into a setting."""
+    return ",".join(names) or "empty"

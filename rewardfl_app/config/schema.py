@@ -24,6 +24,7 @@ from rewardfl_app.config.training_section import DeepSpeedConfig, EvaluationConf
 __all__ = [
     "DIFFUSERS_NAME",
     "EXPERT_OF_TRAINABLE",
+    "EXPERT_TITLES",
     "FACE_SIMILARITY",
     "Config",
     "DataConfig",
@@ -42,6 +43,7 @@ Expert = Literal["high_noise", "low_noise"]
 # What each name in `trainable_models` trains. `vae` and `text_encoder` are known names that validation refuses with a
 # reason.
 EXPERT_OF_TRAINABLE: dict[str, Expert] = {"dit": "high_noise", "dit2": "low_noise"}
+EXPERT_TITLES: dict[Expert, str] = {"high_noise": "high-noise expert", "low_noise": "low-noise expert"}
 # The attribute of diffusers' WanImageToVideoPipeline (and the folder of a saved pipeline) that holds each expert.
 DIFFUSERS_NAME: dict[Expert, str] = {"high_noise": "transformer", "low_noise": "transformer_2"}
 
