@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rewardfl_app.api.checking import Checked
 from rewardfl_app.notebook import style
-from rewardfl_app.planning.memory_check import USABLE_DEVICE, USABLE_HOST, Verdict
-from rewardfl_app.planning.memory_plan import GB, Part, Phase
+from rewardfl_app.planning.memory_check import Verdict
+from rewardfl_app.planning.memory_side import Side
 
 _FINE = 2  # pixels for one unit
 _WIDTH, _LABEL, _NUMBER, _BAR, _ROW, _HEAD, _FOOT, _SPACE = 560, 176, 58, 15, 21, 50, 14, 24
@@ -33,42 +33,27 @@ def memory_bars(checked: Mapping[str, Checked], columns: int = 2) -> Image.Image
 
 
 def _panel(draw: ImageDraw.ImageDraw, left: int, top: int, title: str, verdict: Verdict) -> None:
-    plan, machine = verdict.plan, verdict.machine
-    has, share = (machine.device, USABLE_DEVICE) if plan.on_gpu else (machine.host, USABLE_HOST)
-    usable = None if has is None else has * share
-    phases = [(phase, phase.device_gb if plan.on_gpu else phase.host_gb) for phase in plan.phases]
-    peak = max(size for _, size in phases)
+    phases = verdict.plan.phases
+    side = Side(verdict.plan, verdict.machine, of_device=verdict.plan.on_gpu)
+    usable = side.usable
     room, start = _WIDTH - _LABEL - _NUMBER, left + _LABEL
-    scale = room / max(peak, usable or 0.0)
+    scale = room / max(side.most, usable or 0.0)
     _text(draw, left, top, title, 16, _INK)
     fits = {True: "fits", False: "does not fit", None: "not known"}[verdict.fits]
     colour = {True: style.GOOD, False: style.BAD, None: _QUIET}[verdict.fits]
-    where = "each GPU" if plan.on_gpu else "machine"
-    told = f"{peak:.1f} GB" + ("" if usable is None else f" of {usable:.1f} usable") + f", {where}: {fits}"
+    where = "each GPU" if side.of_device else "machine"
+    told = f"{side.most:.1f} GB" + ("" if usable is None else f" of {usable:.1f} usable") + f", {where}: {fits}"
     _text(draw, left, top + 24, told, 13, colour)
-    stays = _stays(plan.phases, plan.on_gpu)
-    for number, (phase, size) in enumerate(phases):
-        y = top + _HEAD + number * _ROW
+    for number, phase in enumerate(phases):
+        y, size = top + _HEAD + number * _ROW, side.of(phase)
         _text(draw, left, y, phase.name, 12, _INK)
         _box(draw, start, y, room, _TRACK)
-        parts = phase.device if plan.on_gpu else phase.host
-        kept = sum(part.size for part in parts if (part.what, part.size) in stays) / GB
         _box(draw, start, y, size * scale, _PASSES)
-        _box(draw, start, y, kept * scale, _STAYS)
+        _box(draw, start, y, side.kept(phase) * scale, _STAYS)
         _text(draw, start + room + 8, y, f"{size:.1f} GB" if size < 100 else f"{size:.0f} GB", 12, _INK)
     if usable is not None:
         x, bottom = (start + usable * scale) * _FINE, (top + _HEAD + len(phases) * _ROW) * _FINE
         draw.line([(x, (top + _HEAD - 5) * _FINE), (x, bottom)], fill=style.BAD, width=2 * _FINE)
-
-
-def _stays(phases: tuple[Phase, ...], on_gpu: bool) -> set[tuple[str, float]]:
-    """The parts that are there in every phase from loading on."""
-
-    def parts(phase: Phase) -> list[Part]:
-        return phase.device if on_gpu else phase.host
-
-    first = next(place for place, phase in enumerate(phases) if phase.name == "loading")
-    return set.intersection(*({(part.what, part.size) for part in parts(phase)} for phase in phases[first:]))
 
 
 def _legend(draw: ImageDraw.ImageDraw, top: int) -> None:

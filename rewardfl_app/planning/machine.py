@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+# An allocator never gives out all of a device, and a machine has more to do than a run.
+_USABLE_DEVICE, _USABLE_HOST = 0.94, 0.90
 _MEMINFO = Path("/proc/meminfo")
 _MIB = 2**20
 
@@ -21,6 +23,16 @@ class Machine:
     device: float | None
     host: float | None
     assumed: bool = False
+
+    @property
+    def usable_device(self) -> float | None:
+        """What a plan may take of a device."""
+        return None if self.device is None else self.device * _USABLE_DEVICE
+
+    @property
+    def usable_host(self) -> float | None:
+        """What a plan may take of the host."""
+        return None if self.host is None else self.host * _USABLE_HOST
 
 
 def here() -> Machine:

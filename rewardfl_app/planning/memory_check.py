@@ -1,7 +1,4 @@
-"""Whether a run fits into the memory there is, and what would make it fit.
-
-A plan is held against 94% of a device, since an allocator never gives out all of it, and against 90% of the host.
-"""
+"""Whether a run fits into the memory there is, and what would make it fit."""
 
 from __future__ import annotations
 
@@ -15,7 +12,6 @@ from rewardfl_app.planning import memory_plan
 from rewardfl_app.planning.machine import Machine
 from rewardfl_app.planning.memory_plan import MemoryPlan
 
-USABLE_DEVICE, USABLE_HOST = 0.94, 0.90
 _FEWER_FRAMES = (81, 65, 49, 33, 17)
 _LEAST_SIDE = 256
 
@@ -72,12 +68,12 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in words."""
         device, host = self.plan.device_peak, self.plan.host_peak
-        limits = _limits(self.machine)
+        usable_device, usable_host = self.machine.usable_device, self.machine.usable_host
         needs = []
         if self.plan.on_gpu:
-            has = f" of {limits[0]:.1f} usable" if limits[0] is not None else ""
+            has = f" of {usable_device:.1f} usable" if usable_device is not None else ""
             needs.append(f"{device.device_gb:.1f} GB{has} on each GPU ({device.name})")
-        has = f" of {limits[1]:.1f} usable" if limits[1] is not None else ""
+        has = f" of {usable_host:.1f} usable" if usable_host is not None else ""
         needs.append(f"{host.host_gb:.1f} GB{has} of the machine's own memory ({host.name})")
         told = "It needs " + " and ".join(needs)
         if self.fits is None:
@@ -121,13 +117,8 @@ def _advice(config: Config, machine: Machine) -> str:
     return "take a smaller model, or a larger machine"
 
 
-def _limits(machine: Machine) -> tuple[float | None, float | None]:
-    device = None if machine.device is None else machine.device * USABLE_DEVICE
-    return device, None if machine.host is None else machine.host * USABLE_HOST
-
-
 def _fits(plan: MemoryPlan, machine: Machine) -> bool | None:
-    device, host = _limits(machine)
+    device, host = machine.usable_device, machine.usable_host
     known = [plan.host_peak.host_gb <= host] if host is not None else []
     if plan.on_gpu:
         if device is None:
