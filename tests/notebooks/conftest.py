@@ -9,7 +9,7 @@ from typing import Any
 
 import notebook_run
 import pytest
-from chromium import ARGUMENTS, program
+from chromium import browser
 
 from rewardfl_app.supervisor import queue, supervisor
 
@@ -30,18 +30,9 @@ def notebooks(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def page() -> Iterator[Any]:
     """A page of a headless chromium; the test is skipped where there is none."""
-    path = program()
-    if path is None:
-        if os.environ.get("REWARDFL_REQUIRE_BROWSER"):
-            pytest.fail("REWARDFL_REQUIRE_BROWSER is set and there is no chromium")
-        pytest.skip("no chromium on this machine; `apt install chromium` runs these tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    with browser() as launched:
+        opened = launched.new_page(viewport={"width": 1440, "height": 1000})
         opened.set_default_timeout(60_000)
         yield opened
         if shots := os.environ.get("REWARDFL_SCREENSHOTS"):
             opened.screenshot(path=f"{shots}/last.png")
-        browser.close()

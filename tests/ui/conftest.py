@@ -13,7 +13,7 @@ import pytest
 # The modules beside the tests (page_run, app_process) are imported by name.
 sys.path.insert(0, str(Path(__file__).parent))
 from app_process import AppProcess  # noqa: E402
-from chromium import ARGUMENTS, program  # noqa: E402
+from chromium import browser  # noqa: E402
 
 from rewardfl_app.runs.jsonfile import read_json  # noqa: E402
 from rewardfl_app.supervisor import queue, supervisor  # noqa: E402
@@ -61,17 +61,8 @@ def app(runs_dir: Path) -> Iterator[AppProcess]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A headless chromium; the test is skipped where there is none."""
-    path = program()
-    if path is None:
-        if os.environ.get("REWARDFL_REQUIRE_BROWSER"):
-            pytest.fail("REWARDFL_REQUIRE_BROWSER is set and there is no chromium")
-        pytest.skip("no chromium on this machine; `apt install chromium` runs these tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
+    with browser() as launched:
+        yield launched
 
 
 class WatchedPage:
