@@ -18,6 +18,7 @@ from rewardfl_app.rewards.identity import Reference, RewardResult
 from rewardfl_app.rewards.judge import JudgeResult
 from rewardfl_app.rewards.mixture import ClipReward
 from rewardfl_app.rewards.observation import FrameFaces
+from rewardfl_app.runs.process_end import end_process
 from rewardfl_app.runs.video_values import MEASURES
 
 
@@ -75,4 +76,4 @@ if __name__ == "__main__":
     from rewardfl_app.training.__main__ import main
 
     use_brightness()
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

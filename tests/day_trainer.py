@@ -22,6 +22,7 @@ from ui.page_run import NUM_FRAMES, PROMPTS, write_sample
 from rewardfl_app.runs import samples
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.jsonfile import read_json
+from rewardfl_app.runs.process_end import end_process
 from rewardfl_app.runs.video_values import MEASURES, VideoValues
 from rewardfl_app.training import evaluation, loading, trainer
 from rewardfl_app.training.checkpointing import Position
@@ -158,4 +159,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

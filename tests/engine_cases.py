@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from rewardfl_app.config.schema import Config, Expert
 from rewardfl_app.models import adaptation, sampling
 from rewardfl_app.models.adaptation import Adaptation
+from rewardfl_app.runs.process_end import end_process
 from rewardfl_app.training.engine import Engine
 from rewardfl_app.training.ranks import Ranks
 
@@ -197,4 +198,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    end_process(main(Path(sys.argv[1])))

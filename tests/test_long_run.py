@@ -17,12 +17,11 @@ import fake_runs
 import pytest
 
 from rewardfl_app.config import files, validation
-from rewardfl_app.runs import control, jsonlines
+from rewardfl_app.runs import columns, control, jsonlines
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.status import read_status
 from rewardfl_app.training.ranks import Ranks
 from rewardfl_app.training.trainer import Trainer
-from rewardfl_app.ui import columns
 from rewardfl_app.ui.session import Session
 
 STEPS = 3000

@@ -33,6 +33,8 @@ def test_ten_steps_on_real_people_write_samples_and_the_reward_of_each_face(real
         "reward.det_size": 256,
         "reward.kl_steps": "gradient",
         "train.max_steps": 10,
+        "train.train_batch_size": 1,
+        "train.per_device_train_batch_size": 1,
         "evaluation.eval_steps": 10,
     }
     command = [

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardfl_app.runs.process_end import end_process
+
 if TYPE_CHECKING:
     from rewardfl_app.bench.report import Progress, Report
     from rewardfl_app.config.schema import Config
@@ -75,4 +77,4 @@ def _measure(name: str, folder: Path, layers: int | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rewardfl_app.runs import pulse
 from rewardfl_app.runs.folder import RunFolder
+from rewardfl_app.runs.process_end import end_process
 from rewardfl_app.runs.quiet_output import hide_secrets
 
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
@@ -69,4 +70,4 @@ def _train(run: RunFolder) -> int:
 
 if __name__ == "__main__":
     hide_secrets()
-    sys.exit(main())
+    end_process(main())

@@ -282,9 +282,11 @@ def test_one_who_will_ask_again_does_not_wait_for_another_process(start: Start) 
 
 
 def test_a_run_without_settings_fails_when_its_turn_has_come(start: Start) -> None:
-    going, broken, after = start("slow"), start("completes", queue=True), start("completes", queue=True)
+    going, broken, after = start("slow"), start("slow", queue=True), start("slow", queue=True)
     broken.config.unlink()
     assert queue.advance(going.path.parent) is None and supervisor.state(broken).state == "queued"
     supervisor.stop(going)
-    assert supervisor.wait(after, poll=0.02)["cause"] == "completed"
+    eventually(lambda: supervisor.state(after).state == "training")
     assert supervisor.state(broken).state == "failed"
+    supervisor.stop(after)
+    assert supervisor.wait(after, poll=0.02)["cause"] == "stopped"
