@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from rewardfl_app.api.table import Table
 from rewardfl_app.config.schema import Config
 from rewardfl_app.inference.export_target import ExportError, Format
-from rewardfl_app.runs import alarm, best, checkpoints
+from rewardfl_app.runs import alarm, best, changes, checkpoints
 from rewardfl_app.runs.alarm import Alarm
 from rewardfl_app.runs.best import Best
 from rewardfl_app.runs.folder import RunFolder
@@ -54,6 +55,14 @@ class Run:
     def settings(self) -> Config:
         """The configuration as it is now, changes since the start included. Raises ConfigError."""
         return supervisor.settings(self.folder)
+
+    @property
+    def changes(self) -> Table:
+        """What was changed since the start: the update from which it holds, the setting, its value before and after."""
+        found = changes.read(self.folder)
+        return Table(
+            {"step": each.step, "setting": each.field, "before": each.before, "after": each.after} for each in found
+        )
 
     @property
     def records(self) -> list[Record]:

@@ -105,3 +105,12 @@ def test_an_alarm_shows_with_the_run(settings: Path, runs_dir: Path) -> None:
     with run.folder.metrics.open("a") as opened:
         opened.write(json.dumps(worse) + "\n")
     assert run.alarm is not None and run.alarm.sentence in run._repr_html_()
+
+
+def test_what_was_changed_since_the_start_is_told(settings: Path, runs_dir: Path) -> None:
+    run = start(settings, {"train.max_steps": 4}, runs_dir=runs_dir).wait()
+    assert run.changes == []
+    run.resume({"train.max_steps": 6}).wait()
+    (change,) = run.changes
+    assert (change["setting"], change["before"], change["after"]) == ("train.max_steps", 4, 6)
+    assert run.changes.column("setting") == ["train.max_steps"] and "before" in run.changes._repr_html_()
