@@ -72,9 +72,7 @@ class Findings:
         """Read what was appended since the last call."""
         for record in self._reader.read_new():
             if _are_stamps(record.get("stamps")) and isinstance(record.get("report"), dict):
-                self._by_stamps[content.digest(record["stamps"])] = record
-                self._by_content[str(record.get("content"))] = record
-                self._sizes.add(_sizes(record["stamps"]))
+                self._know(record)
 
     def find(self, row: Row) -> Finding | None:
         """What was found in this row's files; None when they were not looked at, or have changed since."""
@@ -88,12 +86,20 @@ class Findings:
         return None if record is None else _finding(record, row)
 
     def keep(self, row: Row, report: RowReport, problems: Sequence[RowProblem]) -> None:
-        """Remember what was found. Raises OSError when the file cannot be written."""
+        """Remember what was found, for the next row with these files, too. Raises OSError when the file cannot be
+        written."""
         stamps, key = _stamps(row), _content(row)
         if stamps is None or key is None:  # gone while it was looked at
             return
         told = [{"field": problem.field, "message": problem.message} for problem in problems]
-        jsonlines.append(self._path, {"stamps": stamps, "content": key, "report": asdict(report), "problems": told})
+        record = {"stamps": stamps, "content": key, "report": asdict(report), "problems": told}
+        jsonlines.append(self._path, record)
+        self._know(record)
+
+    def _know(self, record: dict[str, Any]) -> None:
+        self._by_stamps[content.digest(record["stamps"])] = record
+        self._by_content[str(record.get("content"))] = record
+        self._sizes.add(_sizes(record["stamps"]))
 
 
 def _files(row: Row) -> Iterable[Path | None]:

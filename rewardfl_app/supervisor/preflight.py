@@ -7,8 +7,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from rewardfl_app.models import sources
 from rewardfl_app.runs.jsontext import parse
 from rewardfl_app.supervisor import freeze, hostfile
 
-_NUM_READERS = 8
 _LARGEST_HEADER_BYTES = 100 * 2**20  # the safetensors format's own limit
 
 
@@ -110,9 +107,7 @@ def table_problems(field: str, metadata_path: Path, num_frames: int, num_rows: i
         return [_row_problem(field, metadata_path, problem) for problem in error.problems]
     except manifest.DataError as error:
         return [Problem(field, str(error))]
-    with ThreadPoolExecutor(_NUM_READERS) as readers:  # decoding a first frame does not hold Python's lock
-        found = chain.from_iterable(readers.map(lambda row: manifest.row_problems([row], num_frames), rows))
-        return [_row_problem(field, metadata_path, problem) for problem in found]
+    return [_row_problem(field, metadata_path, problem) for problem in manifest.row_problems(rows, num_frames)]
 
 
 def _row_problem(field: str, metadata_path: Path, problem: manifest.RowProblem) -> Problem:

@@ -36,6 +36,17 @@ def test_a_finding_is_there_for_the_next_process(tmp_path: Path, row: Row) -> No
     assert early.find(row) is not None
 
 
+def test_the_next_row_with_the_same_clip_is_known_at_once(tmp_path: Path, row: Row) -> None:
+    findings = Findings(tmp_path / "faces.jsonl")
+    copy = Row(2, tmp_path / "b.mp4", "another prompt")
+    copy.video.write_bytes(b"a clip")
+    assert findings.find(copy) is None
+    findings.keep(row, RowReport(1, str(row.video), 64, 64), [])
+    for same in (row, copy):
+        found = findings.find(same)
+        assert found is not None and (found.report.row, found.report.video) == (same.index, str(same.video))
+
+
 def test_a_moved_copy_is_the_same_clip_under_its_new_name(tmp_path: Path, row: Row) -> None:
     _keep(tmp_path / "faces.jsonl", row)
     copy = tmp_path / "elsewhere" / "b.mp4"

@@ -123,6 +123,11 @@ def test_unreadable_and_short_files_are_told_by_row(folder: Path) -> None:
         manifest.check_rows(rows)
 
 
+def test_files_that_rows_share_are_told_for_each_row(folder: Path) -> None:
+    rows = manifest.read(write(folder, "video,prompt\nclips/a.mp4,p\nb.mp4,p\nb.mp4,q\nclips/a.mp4,q\nb.mp4,r\n"))
+    assert [problem.row for problem in manifest.row_problems(rows, num_frames=17)] == [2, 3, 5]
+
+
 def test_real_metadata(real_faces: Path) -> None:
     rows = manifest.read(real_faces / "metadata.csv")
     assert rows[0].prompt.startswith("A woman is smiling")
