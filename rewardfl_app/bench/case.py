@@ -42,7 +42,8 @@ class Measured:
 
 
 def measure(config: Config, what: str, implementation: str, latent_frames: int = 0) -> Measured:
-    """One case in a fresh process. `what`: "update", or "reward" for decode, score and pull back of latent_frames.
+    """One case in a fresh process. `what`: "update", or of latent_frames "reward" (decode, score and pull back) or
+    "decode" (decode and pull back alone).
 
     Raises CaseFailed.
     """
@@ -97,6 +98,10 @@ def run(folder: Path) -> None:
 
 def _work(workload: Workload, what: str, plain: bool, latent_frames: int) -> Callable[[], object]:
     config = workload.config
+    if what == "decode":
+        from rewardfl_app.bench import decode
+
+        return decode.work(workload, latent_frames, plain)
     if what == "reward":
         latents, reference = workload.latents(latent_frames)
         taken = workload.plain_reward_gradient if plain else workload.reward_gradient

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from statistics import median
 
-import torch
-
 from rewardfl_app.bench import case
 from rewardfl_app.bench.report import Mark, Progress, Report
+from rewardfl_app.bench.timing import seconds
 from rewardfl_app.bench.workload import Workload, changed
 from rewardfl_app.config.schema import Config
 
@@ -36,8 +33,8 @@ def measure(config: Config, progress: Progress) -> Report:
     theirs: list[float] = []
     for turn in range(REPEATS):
         progress("update", turn + 1, REPEATS + 3)
-        own.append(_seconds(partial(engine.update, samples, turn + 2, rate)))
-        theirs.append(_seconds(plain))
+        own.append(seconds(partial(engine.update, samples, turn + 2, rate)))
+        theirs.append(seconds(plain))
     count = single.train.train_batch_size
     mine, other = median(own) / count, median(theirs) / count
     memory: list[case.Measured] = []
@@ -69,11 +66,3 @@ def _one_process(config: Config) -> dict[str, int]:
     """The micro-batch of the configuration, once."""
     size = config.train.per_device_train_batch_size
     return {"gradient_accumulation_steps": 1, "train_batch_size": size}
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started

@@ -15,21 +15,8 @@ from rewardfl_app.bench.straightforward import decode
 from rewardfl_app.bench.workload import Workload, changed
 from rewardfl_app.cli import bench as command
 from rewardfl_app.cli.app import main
-from rewardfl_app.config import files, presets
 from rewardfl_app.config.schema import Config
 from rewardfl_app.models import vae_sequence
-
-
-@pytest.fixture(scope="module")
-def pocket(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The smallest useful setting of the embedded family: one video of nine frames, one gradient step."""
-    run = command._frozen(presets.preset("pocket"), tmp_path_factory.mktemp("bench"))
-    return changed(
-        files.load(run.config),
-        data={"num_frames": 9},
-        train={"per_device_train_batch_size": 1, "train_batch_size": 1},
-        sampling={"num_inference_steps": 8, "mid_timestep": 6, "final_timestep": 7},
-    )
 
 
 @pytest.fixture(scope="module")
