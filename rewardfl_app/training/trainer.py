@@ -102,8 +102,10 @@ class Trainer:
         """The gradient of the next step, dropped: what does not fit into memory fails now, with the part named."""
         if self._is_last:
             return
+        self.reporter.status("loading", "Encoding the clips of the first step.")
+        samples = parts.source.take(self._position.batch)
         self.reporter.status("loading", "Trying one step, so that a lack of memory shows now.")
-        parts.step.rehearse(parts.source.take(self._position.batch), self._position.step + 1)
+        parts.step.rehearse(samples, self._position.step + 1)
         self.reporter.now("")
 
     def _take(self, parts: Parts) -> Samples:
