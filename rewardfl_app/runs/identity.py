@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,14 @@ def is_running(record: Mapping[str, Any]) -> bool:
     if started is None or pid is None or record.get("boot_id") != boot_id():
         return False
     return start_time(pid) == started
+
+
+def started_at(record: Mapping[str, Any]) -> float | None:
+    """When the recorded process of this start of the machine started, in Unix time to a hundredth of a second."""
+    ticks = typed.whole(record.get("start_time"))
+    if ticks is None or record.get("boot_id") != boot_id():
+        return None
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def own(**extra: object) -> dict[str, Any]:
