@@ -1,4 +1,4 @@
-"""What a tick costs in a full runs folder: work is counted, not time. `measure_ticks.py` measures the time."""
+"""What a tick costs in a full runs folder: work is counted, not time. `bench tick` measures the time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measure_ticks import full_folder
-from page_run import FakeRun
 
+from rewardfl_app.bench import full_folder
 from rewardfl_app.ui.session import PARTS, Session
 
 NUM_STEPS = 600
@@ -70,7 +69,7 @@ def test_a_quiet_tick_opens_as_few_files_in_a_full_folder_as_in_an_empty_one(
     counts = []
     for name, num_runs, num_steps in (("few", 2, 20), ("many", 50, NUM_STEPS)):
         runs_dir = tmp_path / name
-        full_folder(runs_dir, num_runs, num_steps, num_samples=200 if num_runs > 2 else 10)
+        full_folder.write(runs_dir, num_runs, num_steps, num_samples=200 if num_runs > 2 else 10)
         work, session = Work(monkeypatch, runs_dir), _settled(runs_dir)
         opened, num_bytes = work.of(session.update)
         assert num_bytes < 200, "a quiet tick looks at the last byte of followed files alone"
@@ -82,7 +81,7 @@ def test_a_tick_with_a_step_reads_that_step_and_sends_no_points(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs_dir = tmp_path / "runs"
-    living = full_folder(runs_dir, 10, NUM_STEPS, num_samples=200)
+    living = full_folder.write(runs_dir, 10, NUM_STEPS, num_samples=200)
     work, session = Work(monkeypatch, runs_dir), _settled(runs_dir)
     before = living.folder.metrics.stat().st_size
     living.step(NUM_STEPS + 1)
@@ -97,7 +96,7 @@ def test_a_tick_with_a_step_reads_that_step_and_sends_no_points(
 
 
 def test_five_hundred_ticks_leave_no_memory_behind(tmp_path: Path) -> None:
-    living = full_folder(tmp_path, 50, 100, num_samples=50)
+    living = full_folder.write(tmp_path, 50, 100, num_samples=50)
     session = _settled(tmp_path)
     for _ in range(50):
         session.update()
@@ -117,7 +116,7 @@ def test_five_hundred_ticks_leave_no_memory_behind(tmp_path: Path) -> None:
 
 
 def test_a_second_page_reads_no_curve_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    living: FakeRun = full_folder(tmp_path, 3, NUM_STEPS, num_samples=10)
+    living = full_folder.write(tmp_path, 3, NUM_STEPS, num_samples=10)
     _settled(tmp_path)
     work = Work(monkeypatch, tmp_path)
     _, num_bytes = work.of(lambda: Session(tmp_path).update())
