@@ -21,7 +21,7 @@ def measure(config: Config, progress: Progress) -> Report:
     chunk = config.sampling.decode_chunk or 4
     total = 2 * (len(STEPS) + len(FRAMES))
     report = Report("memory", _COLUMNS)
-    by_steps = [(f"update, {k} gradient steps", _with_steps(config, k, chunk), "update", 0) for k in STEPS]
+    by_steps = [(f"update, {k} gradient steps", with_steps(config, k, chunk), "update", 0) for k in STEPS]
     whole = changed(config, sampling={"decode_chunk": chunk})
     by_frames = [(f"decode, score, pull back: {n} frames", whole, "reward", (n - 1) // 4 + 1) for n in FRAMES]
     done = 0
@@ -55,8 +55,9 @@ def measure(config: Config, progress: Progress) -> Report:
     return report
 
 
-def _with_steps(config: Config, k: int, chunk: int) -> Config:
-    """The last k of eight steps carry the gradient and the divergence, of one video."""
+def with_steps(config: Config, k: int, chunk: int) -> Config:
+    """The configuration where the last k (1 to 8) of eight steps carry the gradient and the divergence, of one video,
+    decoded `chunk` latent frames at a time. Raises ConfigError."""
     both = {"trainable_models": "dit,dit2"} if k > _low_noise_steps(config) else {"trainable_models": "dit2"}
     return changed(
         config,
