@@ -1,5 +1,5 @@
-"""`python -m rewardfl_app.bench memory|gradients|step|plan|wan22 --folder DIR [--layers N]`: the process that
-measures, a child of the command line. DIR holds config.yaml; report.json is written into it, and status.json meanwhile.
+"""`python -m rewardfl_app.bench NAME --folder DIR [--layers N]`: the process that measures, a child of the command
+line. DIR holds config.yaml; report.json is written into it, and status.json meanwhile.
 
 Exit code 0: done; 2: bad input, with one line `error: ...` on stderr; 1: anything else.
 """
@@ -10,19 +10,18 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardfl_app.runs.process_end import end_process
 
 if TYPE_CHECKING:
-    from rewardfl_app.bench.report import Progress, Report
-    from rewardfl_app.config.schema import Config
+    from rewardfl_app.bench.report import Report
 
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-NAMES = ("memory", "gradients", "step", "plan", "wan22")
+NAMES = ("memory", "gradients", "step", "plan", "faces", "decode", "data", "startup", "tick", "growth", "wan22")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,28 +51,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(name: str, folder: Path, layers: int | None) -> None:
-    from functools import partial
-
-    from rewardfl_app.bench import case, gradients, memory, plan, step, wan22
     from rewardfl_app.config import files
     from rewardfl_app.runs.jsonfile import write_json_atomic
 
+    module = import_module(f"rewardfl_app.bench.{name}")
     if name == "case":
-        case.run(folder)
+        module.run(folder)
         return
 
     def progress(message: str, done: int, total: int) -> None:
         write_json_atomic(folder / "status.json", {"message": message, "done": done, "total": total})
 
-    measures: dict[str, Callable[[Config, Progress], Report]] = {
-        "memory": memory.measure,
-        "gradients": gradients.measure,
-        "step": step.measure,
-        "plan": plan.measure,
-        "wan22": partial(wan22.measure, layers=layers),
-    }
     config = files.load(folder / "config.yaml", check_files=False)
-    write_json_atomic(folder / "report.json", measures[name](config, progress).content())
+    more = {"layers": layers} if name == "wan22" else {}
+    report: Report = module.measure(config, progress, **more)
+    write_json_atomic(folder / "report.json", report.content())
 
 
 if __name__ == "__main__":

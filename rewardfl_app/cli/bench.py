@@ -21,7 +21,10 @@ from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
 from rewardfl_app.supervisor import freeze, inference_child, preflight, provenance
 from rewardfl_app.supervisor.command import PACKAGE_ROOT, bench_command
 
-NAMES = ("memory", "gradients", "step", "plan", "modes", "wan22")
+NAMES = (
+    "memory", "gradients", "step", "plan", "faces", "decode", "data", "startup", "tick", "growth", "modes", "wan22",
+)  # fmt: skip
+_AS_GIVEN = ("wan22", "startup", "tick")  # what freezes the configuration itself, or needs no files of it
 _WAN22_PRESET = "wan22_i2v_a14b"
 _STDOUT = Path("-")
 
@@ -50,8 +53,10 @@ def bench(
     ] = None,
 ) -> int:
     """Measure the engine: memory against gradient steps and frames, how exact each gradient is, the speed of a step;
-    plan: the memory plan beside what each phase takes; modes: what each gradient mode, pool and penalty is worth, over
-    seeds; wan22: an update at Wan2.2's sizes."""
+    plan: the memory plan beside what each phase takes; faces: the face stack beside insightface's loop; decode: the
+    decode and its backward beside diffusers' loop; data: a table of 10,000 rows; startup: the wait for the page, for
+    the first point and for the end of a run; tick: what an open page costs; growth: how cost grows with each size;
+    modes: what each gradient mode, pool and penalty is worth, over seeds; wan22: an update at Wan2.2's sizes."""
     if name not in NAMES:
         raise ConfigError([Problem("", f"There is no bench {name}{suggestion(name, NAMES)}")])
     if json_file is not None and json_file != _STDOUT:
@@ -67,8 +72,8 @@ def bench(
     else:
         built = options.build_config(config, preset, overrides)
     with tempfile.TemporaryDirectory(prefix="rewardfl-bench-") as folder:
-        run = RunFolder(Path(folder)) if name == "wan22" else _frozen(built, Path(folder))
-        if name == "wan22":
+        run = RunFolder(Path(folder)) if name in _AS_GIVEN else _frozen(built, Path(folder))
+        if name in _AS_GIVEN:
             files.dump(built, run.config)
         line = ProgressLine(run.path / "status.json", "measured")
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from rewardfl_app.bench import __main__ as process
 from rewardfl_app.bench import gradients, resident
 from rewardfl_app.bench.report import Mark, Report
 from rewardfl_app.bench.straightforward import decode
@@ -91,6 +93,11 @@ def test_step_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["versions"]["torch"] and report["config"]["data"]["num_frames"] == 5
     assert all(row[0] > 0 for row in report["rows"]) and len(report["marks"]) == 2
     assert "x plain" in capsys.readouterr().out
+
+
+def test_every_name_is_measured_by_its_module() -> None:
+    assert set(command.NAMES) == {*process.NAMES, "modes"}
+    assert all(callable(import_module(f"rewardfl_app.bench.{name}").measure) for name in command.NAMES)
 
 
 def test_an_unknown_bench_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,17 @@ def test_the_embedded_pack_finds_what_insightface_finds(pocket: Config, monkeypa
     assert any("insightface" in what for what in told)
 
 
+def test_a_real_pack_finds_what_insightface_finds(
+    pocket: Config, real_faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces, "NUM_FRAMES", 3)
+    monkeypatch.setattr(faces, "REPEATS", 1)
+    real = {"reward_model_path": str(real_faces / "models" / "antelope_mini"), "det_size": 640}
+    config = changed(pocket, reward=real, data={"metadata_path": str(real_faces / "metadata.csv")})
+    scored = faces.measure(config, lambda what, done, total: None).rows[0]
+    assert scored[4] == 3 and float(scored[5] or 0) <= 0.01 and float(scored[6] or 0) >= 0.9999
+
+
 def test_a_drawn_person_moves_about(pocket: Config) -> None:
     pixels = faces.clip(pocket, 9)
     assert pixels.shape == (9, 352, 640, 3) and pixels.dtype == np.uint8
