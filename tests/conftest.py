@@ -17,6 +17,11 @@ hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a test often waits for a browser, a child process or a timer."""
+    return min((os.cpu_count() or 1) + 1, 4)
+
+
 @pytest.fixture(autouse=True)
 def devices_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests that run beside each other do not wait for each other's devices."""
