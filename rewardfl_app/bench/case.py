@@ -121,7 +121,7 @@ def plain_update(workload: Workload) -> Callable[[], object]:
     def update() -> None:
         optimizer.zero_grad()
         for clip, reference, noise in inputs:
-            (plain.loss([clip], [reference], noise[None]) / len(inputs)).backward()
+            plain.pull_back(clip, reference, noise, len(inputs))
         torch.nn.utils.clip_grad_norm_(workload.parameters, config.train.max_grad_norm)
         optimizer.step()
 

@@ -1,8 +1,9 @@
 """One update as the equations are written down: the reference of exactness, and what every ratio is measured against.
 
 Prompt and first frame are encoded anew, all steps that carry the gradient stay in one autograd graph, the VAE decodes
-the whole clip with diffusers' own loop, and the faces are found and embedded one frame at a time. It shares with the
-engine only what is not its subject: the networks, the detector, the crop and the rule that makes a reward of faces.
+the whole clip with diffusers' own loop, LoRA layers are PEFT's, and the faces are found and embedded one frame at a
+time. It shares with the engine only what is not its subject: the networks, the detector, the crop and the rule that
+makes a reward of faces.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from rewardfl_app.config import schedule
 from rewardfl_app.config.schema import Config
-from rewardfl_app.models import conditioning
+from rewardfl_app.models import conditioning, lora_linear
 from rewardfl_app.models.sampling import predict_velocity
 from rewardfl_app.rewards.identity import IdentityReward, RewardResult
 from rewardfl_app.rewards.observation import Observer
@@ -74,6 +75,11 @@ class Straightforward:
         if penalties:
             losses = losses + reward.kl_weight * torch.stack(penalties).mean(0).to(losses)
         return losses.mean()
+
+    def pull_back(self, clip: Clip, reference: ClipReference, noise: Tensor, count: int) -> None:
+        """Adds the gradient of one sample's loss / `count` to that of the trained parameters; noise [16, T', h, w]."""
+        with lora_linear.apart():
+            (self.loss([clip], [reference], noise[None]) / count).backward()
 
     @torch.no_grad()
     def encode(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:

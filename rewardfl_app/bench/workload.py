@@ -139,7 +139,7 @@ class Workload:
             parameter.grad = None
         for clip, reference, noise in inputs:
             noise = noise * (1 + moved * (2 * torch.randint(2, noise.shape, generator=signs) - 1))
-            (plain.loss([clip], [reference], noise[None]) / len(inputs)).backward()
+            plain.pull_back(clip, reference, noise, len(inputs))
         return flat_gradient(self.parameters)
 
     def latents(self, latent_frames: int, room: int = 0) -> tuple[Tensor, ClipReference]:

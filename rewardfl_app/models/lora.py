@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from rewardfl_app.models.dropout import KeyedDropout, Masks
 from rewardfl_app.models.lora_formats import DIFFUSERS_PREFIX as _PREFIX
 from rewardfl_app.models.lora_formats import METADATA_KEY as _METADATA_KEY
+from rewardfl_app.models.lora_linear import LoraLinear
 from rewardfl_app.models.sources import WeightsError
 from rewardfl_app.models.tensor_file import open_tensors
 
@@ -54,6 +55,7 @@ def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha:
         target_modules=names,
         init_lora_weights=True,
     )
+    lora._register_custom_module({nn.Linear: LoraLinear})
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # that of the base
         torch.manual_seed(seed)

@@ -55,13 +55,14 @@ def transformer(
     rank: int,
     *,
     times_per_token: bool,
+    joined: bool,
     zero_stage: int = 0,
 ) -> Transformer:
     """Of a LoRA on the layers `targets` (Wan's own names) in float32, on frozen weights in `dtype`.
 
     `times_per_token`: each token has its own noise level (Wan2.2-TI2V-5B), and with it its own modulations.
-    `zero_stage` 3: DeepSpeed puts its own product in the place of PyTorch's, which keeps its input whether or not the
-    weight trains.
+    `joined`: layer and LoRA are one operation (models.lora_linear). `zero_stage` 3: DeepSpeed puts its own product in
+    the place of PyTorch's, which keeps its input whether or not the weight trains.
     """
     unit = float(tokens * network.width)
     ratio = network.feed_forward / network.width
@@ -69,26 +70,30 @@ def transformer(
     has = {name: int(name in targets) for name in ("q", "k", "v", "o", "ffn.0", "ffn.2")}
     ranks = 2 * has["q"] + has["k"] + has["v"] + 2 * has["o"] + has["ffn.0"] + has["ffn.2"]
     loose = 4 * rank * ranks / network.width  # what A gives, float32
+    first, second = has["ffn.0"], has["ffn.2"]
     if size == 2:
-        # A LoRA keeps its input in float32, each its own copy.
-        copies = 8 * has["q"] + 4 * has["k"] + 4 * has["v"] + 8 * has["o"] + 4 * has["ffn.0"]
-        block = 36.1 + copies + (2 + 4 * has["ffn.2"]) * ratio
-        plain = max(22.4, 8.3 + 4 * ratio)
-        forward = max(plain, 12.3 + 10 * ratio) if has["ffn.0"] or has["ffn.2"] else plain
-        around, backward = 4.4, max(10.0, 4 * ratio)
-        rebuilt = max(16.0 if not has["ffn.0"] else 21.5, 5.6 + 4 * ratio)
-        own_times = (35.5, 39.4, 15.1)
+        block, around = 36.1 + 2 * ratio, 4.4
+        plain, backward = max(22.4, 8.3 + 4 * ratio), max(10.0, 4 * ratio)
+        if joined:
+            block += 2 * max(has["q"], has["k"], has["v"]) + 2 * has["q"] + 2 * first + 2 * second * ratio
+            forward = max(plain, 8.3 + 6 * max(first, second) * ratio)
+            rebuilt = max(16.0, first * (6.1 + 3.25 * ratio), second * (5.8 + 5.4 * ratio))
+        else:  # each LoRA has its own copy of its input, float32
+            block += 8 * has["q"] + 4 * has["k"] + 4 * has["v"] + 8 * has["o"] + 4 * first + 4 * second * ratio
+            forward = max(plain, 12.3 + 10 * ratio) if first or second else plain
+            rebuilt = max(21.5 if first else 16.0, 5.6 + 4 * ratio)
+        own_times = (33.5, 39.4, 15.1)
         kept, anyway = 6 + 2 * ratio, 4.0
-    else:
-        # All of them share the tensor that the layer itself is given.
-        copies = 4 * max(has["q"], has["k"], has["v"]) + 4 * has["q"] + 4 * has["ffn.0"]
-        block = 48.2 + copies + (4 + 4 * has["ffn.2"]) * ratio
-        plain = 16.4 + 8 * ratio
-        forward = plain + 4 * has["ffn.0"] * ratio
-        around, backward = 4.5, 8 * ratio
-        rebuilt = max(17.6, 8 * ratio - 4)
+    else:  # LoRA and layer share the tensor that they are given
+        inputs = 4 * max(has["q"], has["k"], has["v"]) + 4 * has["q"] + 4 * first + 4 * second * ratio
+        block, around = 48.2 + 4 * ratio + inputs, 4.5
+        plain, backward = 16.4 + 8 * ratio, 8 * ratio
+        if joined:
+            forward, rebuilt = plain, 4.5 + 2.4 * ratio if second else 3.8 + 5.6 * ratio
+        else:
+            forward, rebuilt = plain + 4 * first * ratio, max(17.6, 8 * ratio - 4)
         own_times = (34.5, 53.3, 29.7)
-        kept = 12 + 4 * ratio - copies - 4 * has["ffn.2"] * ratio
+        kept = 12 + 4 * ratio - inputs
         anyway = min(kept, 12.0)  # there too while a block is computed again and pulled back
     if times_per_token:
         block, around = block + own_times[0], around + own_times[2]

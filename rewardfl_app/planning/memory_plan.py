@@ -119,6 +119,7 @@ class _Planner:
             targets,
             0 if self.whole else lora.lora_rank,
             times_per_token=self.kind.holds_first_frame,
+            joined=self._is_joined,
             zero_stage=config.deepspeed.zero_stage,
         )
         self.decoder = activations.decoder(
@@ -164,6 +165,13 @@ class _Planner:
         yield Phase("saving", resident, [*beside, copied])
 
     # ---- what is there -------------------------------------------------------------------------------------------
+
+    @property
+    def _is_joined(self) -> bool:
+        """Whether a LoRA is one operation with the layer below it: see models.lora_linear."""
+        model, divided = self.config.model, self.config.deepspeed.zero_stage == 3
+        beside_another = not model.fuse_frozen_lora and bool(model.high_noise_lora or model.low_noise_lora)
+        return not (self.whole or divided or beside_another or self.config.lora.lora_dropout)
 
     @property
     def _expert_bytes(self) -> float:

@@ -1,0 +1,83 @@
+"""A linear layer and its LoRA as one operation.
+
+    y = W x + b + s B A x        dL/dA = s B^T g x^T        dL/dB = s g (A x)^T        dL/dx = W^T g + s A^T B^T g
+
+Written as three layers, autograd keeps the input once more in the LoRA's own number format and passes over the output
+three times. Here it keeps the input as it came and A x, which has as many columns as the rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import Linear
+from torch import Tensor, nn
+
+
+class LoraLinear(Linear):
+    """PEFT's layer, which computes the trained LoRA together with the layer below it.
+
+    What is more than that (dropout, further adapters, weights that ZeRO 3 has divided) PEFT computes as always.
+    """
+
+    joined = True
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """[..., in] -> [..., out], in the number format of the layer below."""
+        name = self._only_adapter()
+        if name is None:
+            return super().forward(x, *args, **kwargs)
+        base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
+        return _Joined.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+
+    def _only_adapter(self) -> str | None:
+        active = [name for name in self.active_adapters if name in self.lora_A]
+        if len(active) != 1 or not self.joined or self.disable_adapters or self.merged:
+            return None
+        name = active[0]
+        divided = hasattr(self.lora_A[name].weight, "ds_id")
+        frozen = not any(parameter.requires_grad for parameter in self.base_layer.parameters())
+        plain = isinstance(self.lora_dropout[name], nn.Identity) and name not in self.lora_variant
+        return name if plain and frozen and not divided else None
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Inside, every layer is computed by PEFT."""
+    before, LoraLinear.joined = LoraLinear.joined, False
+    try:
+        yield
+    finally:
+        LoraLinear.joined = before
+
+
+class _Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        inner = F.linear(rows.to(a.dtype), a)
+        y = F.linear(rows, weight, bias).to(b.dtype).addmm_(inner, b.t(), alpha=scale).to(weight.dtype)
+        ctx.save_for_backward(rows, weight, a, b, inner)
+        ctx.scale = scale
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, a, b, inner = ctx.saved_tensors
+        needs_x, _, _, needs_a, needs_b, _ = ctx.needs_input_grad
+        given = grad.reshape(-1, grad.shape[-1])
+        wide = given.to(b.dtype)
+        through = wide @ b
+        grad_x = grad_a = grad_b = None
+        if needs_x:
+            grad_x = (given @ weight).to(a.dtype).addmm_(through, a, alpha=ctx.scale).to(rows.dtype)
+            grad_x = grad_x.view(*grad.shape[:-1], -1)
+        if needs_a:
+            grad_a = (through.t() @ rows.to(a.dtype)).mul_(ctx.scale)
+        if needs_b:
+            grad_b = (wide.t() @ inner).mul_(ctx.scale)
+        return grad_x, None, None, grad_a, grad_b, None
