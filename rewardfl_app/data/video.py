@@ -45,6 +45,8 @@ class VideoInfo:
 def probe(path: Path) -> VideoInfo:
     """Look into a video: its first frame is decoded, the others are only counted. Raises VideoError."""
     with _open(path) as (container, stream):
+        if stream.codec_context is not None:  # it is None where nothing decodes what is in the file
+            stream.codec_context.thread_count = 1  # starting more takes longer than the one frame
         first = next(container.decode(stream), None)
         if first is None:
             raise VideoError(f"{path} has no frame that can be decoded.")
