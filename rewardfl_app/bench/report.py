@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,9 +41,10 @@ class Report:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """As it is written to JSON, with the machine and this process's own peak of memory."""
+        """As it is written to JSON, with the machine, its load of the last minute and this process's peak of memory."""
         marks = [{**asdict(mark), "met": mark.met} for mark in self.marks]
-        machine = {"system": platform.platform(), "processor": platform.machine(), **_torch()}
+        busy = {"processors": os.cpu_count(), "load": os.getloadavg()[0]}
+        machine = {"system": platform.platform(), "processor": platform.machine(), **busy, **_torch()}
         return {**asdict(self), "marks": marks, "machine": machine, "peak_rss_mb": resident.peak_mb()}
 
 

@@ -154,7 +154,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines += report["notes"]
     lines.append(
         f"torch {versions.get('torch')}, {machine['torch_threads']} threads, {machine['gpu'] or 'no GPU'}, "
-        f"{machine['system']}; peak memory of the measuring process {report['peak_rss_mb']:.0f} MB."
+        f"{machine['system']}, load {machine['load']:.1f} on {machine['processors']} processors; "
+        f"peak memory of the measuring process {report['peak_rss_mb']:.0f} MB."
     )
     return lines
 
