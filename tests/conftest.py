@@ -24,7 +24,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True)
 def devices_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests that run beside each other do not wait for each other's devices."""
+    """Tests that run beside each other do not wait for each other's devices; none is a rank of a test before it."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REWARDFL_STATE_DIR", str(tmp_path_factory.mktemp("state")))
 
 

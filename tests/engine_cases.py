@@ -12,6 +12,7 @@ import math
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from rewardfl_app.config.schema import Config, Expert
-from rewardfl_app.models import adaptation, sampling
+from rewardfl_app.models import adaptation, lora_linear, sampling
 from rewardfl_app.models.adaptation import Adaptation
 from rewardfl_app.runs.process_end import end_process
 from rewardfl_app.training.engine import Engine
@@ -120,8 +121,13 @@ def velocity(adapted: Adaptation, seed: int) -> Tensor:
 
 
 @functools.cache
-def plain(full: bool, dtype: str, ranks: int) -> tuple[list[float], list[Tensor], dict[Expert, Adaptation]]:
-    """Gradient norms, trained values and networks of the same updates by torch alone."""
+def plain(
+    full: bool, dtype: str, ranks: int, apart: bool
+) -> tuple[list[float], list[Tensor], dict[Expert, Adaptation]]:
+    """Gradient norms, trained values and networks of the same updates by torch alone.
+
+    `apart`: the LoRA is PEFT's, as over weights that ZeRO 3 divides; over bfloat16 the two round differently.
+    """
     adapted = make(full, dtype)
     parameters = [parameter for each in adapted.values() for parameter in each.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
@@ -132,7 +138,8 @@ def plain(full: bool, dtype: str, ranks: int) -> tuple[list[float], list[Tensor]
         for rank in range(ranks):
             for place, expert in enumerate(passes):
                 if rank == 0 or (number, place) != WITHOUT_SAMPLES:
-                    (surrogate(adapted[expert], number, place, rank) / ranks).backward()
+                    with lora_linear.apart() if apart else nullcontext():
+                        (surrogate(adapted[expert], number, place, rank) / ranks).backward()
         norms.append(float(nn.utils.clip_grad_norm_(parameters, CLIP)))
         optimizer.step()
     return norms, parameters, adapted
@@ -155,7 +162,7 @@ def largest_difference(mine: Sequence[Tensor], wanted: Sequence[Tensor]) -> floa
 
 def run(case: Case, ranks: Ranks) -> dict[str, Any]:
     """What one case comes to: norms, values, and what is said of a gradient that is not finite."""
-    wanted_norms, wanted, made = plain(case.full, case.dtype, ranks.size)
+    wanted_norms, wanted, made = plain(case.full, case.dtype, ranks.size, case.stage == 3)
     adapted = make(case.full, case.dtype, case.checkpointing)
     engine = Engine(adapted, case.config())
     # Updates that are dropped, one of them not finite on one rank alone, leave nothing behind.

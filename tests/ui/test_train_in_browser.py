@@ -118,8 +118,8 @@ def test_the_memory_is_told_beside_the_form_and_made_to_fit(app: AppProcess, wat
     rows = page.locator(".mem-changes .link").all_inner_texts()
     page.get_by_role("button", name="Make it fit").click()
     page.locator(".memory[data-state=fits]").wait_for()
-    assert page.locator(".field.changed .f-help code").all_text_contents() == rows == ["prefix_seeds"]
-    page.wait_for_selector(".diff li:has-text('prefix_seeds')")
+    assert page.locator(".field.changed .f-help code").all_text_contents() == rows == ["decode_chunk"]
+    page.wait_for_selector(".diff li:has-text('decode_chunk')")
     assert page.evaluate("document.activeElement.className") == "mem-sentence"
 
     tall = page.locator(".memory").bounding_box()["height"]
@@ -132,7 +132,7 @@ def test_the_memory_is_told_beside_the_form_and_made_to_fit(app: AppProcess, wat
     page.locator(".memory[data-state=fits]").wait_for()
     assert page.get_by_label("Planned for").input_value() == "80"
     page.locator("summary", has_text="All settings").click()
-    page.get_by_role("button", name="Reset Prefix seeds").click()
+    page.get_by_role("button", name="Reset Decode chunk").click()
     page.locator(".memory[data-state=short]").wait_for()
     page.locator("summary", has_text="Phase by phase").click()
     assert page.locator(".mem-phases .mem-bar").count() == 8
