@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardfl_app.bench import NAMES
 from rewardfl_app.runs.process_end import end_process
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # Two OpenMP threads that spin while they wait collapse when another process runs; read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-NAMES = ("memory", "gradients", "step", "plan", "faces", "decode", "data", "startup", "tick", "growth", "wan22")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -36,13 +36,12 @@ _COLUMNS = ("exponent", "MB: exponent", "what", "seconds", "added MB")
 
 @dataclass(frozen=True)
 class Group:
-    """One size that grows. `grows` and `added`: the exponents that seconds and memory should not exceed; `tokens`: of
-    the transformer at each size, where the size changes them."""
+    """One size that grows. `added`: the exponent that memory should not exceed, as 1 is that of the seconds; `tokens`:
+    of the transformer at each size, where the size changes them."""
 
     name: str
     sizes: Sequence[int]
     settings: Callable[[int], Config]
-    grows: float = 1.0
     added: float = 1.0
     tokens: Callable[[int], int] | None = None
 
@@ -159,7 +158,7 @@ def _grow(report: Report, group: Group, progress: Progress) -> None:
     for place, (what, took, more) in enumerate(zip(works, seconds, added, strict=True)):
         local = [_local(group.sizes, costs, place) for costs in (seconds, added)]
         report.rows.append([*local, what, took, more])
-    allowed = group.grows
+    allowed = 1.0
     if group.tokens is not None:
         operations = [_operations(workloads[0], group.tokens(size)) for size in group.sizes]
         allowed = max(allowed, exponent(group.sizes, operations))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rewardfl_app.bench import NAMES as MEASURED
 from rewardfl_app.bench import modes
 from rewardfl_app.cli import options, output
 from rewardfl_app.cli.progress_line import ProgressLine
@@ -21,9 +22,7 @@ from rewardfl_app.runs.jsonfile import plain, read_json, write_json_atomic
 from rewardfl_app.supervisor import freeze, inference_child, preflight, provenance
 from rewardfl_app.supervisor.command import PACKAGE_ROOT, bench_command
 
-NAMES = (
-    "memory", "gradients", "step", "plan", "faces", "decode", "data", "startup", "tick", "growth", "modes", "wan22",
-)  # fmt: skip
+NAMES = (*MEASURED, "modes")
 _AS_GIVEN = ("wan22", "startup", "tick")  # what freezes the configuration itself, or needs no files of it
 _WAN22_PRESET = "wan22_i2v_a14b"
 _STDOUT = Path("-")

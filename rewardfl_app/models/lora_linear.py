@@ -29,7 +29,7 @@ class LoraLinear(Linear):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[..., in] -> [..., out], in the number format of the layer below."""
         name = self._only_adapter()
-        if name is None:
+        if name is None or args or kwargs:
             return super().forward(x, *args, **kwargs)
         base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
         return _Joined.apply(x, base.weight, base.bias, a, b, self.scaling[name])
