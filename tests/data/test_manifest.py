@@ -128,6 +128,14 @@ def test_files_that_rows_share_are_told_for_each_row(folder: Path) -> None:
     assert [problem.row for problem in manifest.row_problems(rows, num_frames=17)] == [2, 3, 5]
 
 
+def test_a_file_that_many_rows_share_is_not_opened_for_each(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = manifest.read(write(folder, "video,prompt\n" + "clips/a.mp4,p\n" * 200))
+    opened, probe = [], manifest.video.probe
+    monkeypatch.setattr(manifest.video, "probe", lambda path: opened.append(path) or probe(path))
+    assert manifest.row_problems(rows) == []
+    assert 1 <= len(opened) <= manifest._NUM_READERS  # those that begin at the same moment do not know of each other
+
+
 def test_real_metadata(real_faces: Path) -> None:
     rows = manifest.read(real_faces / "metadata.csv")
     assert rows[0].prompt.startswith("A woman is smiling")

@@ -8,6 +8,7 @@ from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 from tiny_wan import model_config
 
 from rewardfl_app.models import lora, wan
+from rewardfl_app.models.lora_linear import LoraLinear
 from rewardfl_app.models.sources import WeightsError
 
 TARGETS = ("q", "k", "v", "o", "ffn.0", "ffn.2")
@@ -43,6 +44,7 @@ def test_only_the_lora_trains_and_it_starts_as_nothing(model: wan.WanModel) -> N
     assert all("lora_" in name for name in trained)
     # two blocks x (four projections of two attentions + two feed-forward layers) x (A, B)
     assert len(trained) == 2 * (2 * 4 + 2) * 2
+    assert sum(isinstance(layer, LoraLinear) for layer in expert.modules()) == 2 * (2 * 4 + 2)
 
 
 def test_disabled_is_the_base_exactly(model: wan.WanModel) -> None:
