@@ -87,7 +87,7 @@ _REFERENCE: Sections = {
 }
 
 # One expert at a time on the device: the steps of the high-noise expert are computed once per clip and noise and kept.
-_KEPT_PREFIX = {"decode_chunk": 1, "prefix_seeds": 4}
+_KEPT_PREFIX = {"prefix_seeds": 4}
 _WIDE = {"height": 480, "width": 832, "max_pixels": 480 * 832}
 _ONE_GPU = {"num_processes": 1}
 _80GB = _changed(
@@ -119,7 +119,7 @@ PRESETS = {
                 "min_timestep_boundary": 0.0,
             },
             data={"num_frames": 49, "height": 384, "width": 384, "max_pixels": 384 * 384, "fps": 24},
-            sampling={"decode_chunk": 1},
+            sampling={"decode_chunk": 2},
             lora={"lora_base_model": "dit"},
             train={"gradient_accumulation_steps": 8},
             evaluation={"batch_size": 1},

@@ -3,6 +3,8 @@ memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 
 _FAST = (torch.float32, torch.bfloat16)
+# Values that are computed together: of a long clip what lies between the steps would be larger than what is kept.
+_AT_ONCE = {"cpu": 2**22}
+_AT_ONCE_ELSEWHERE = 2**24
 _SMALLEST_NORM = 1e-12  # of torch.nn.functional.normalize
 
 
@@ -30,18 +35,55 @@ class _NormSilu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        wide = x.float()
-        inverse = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM).reciprocal_()
+        y, inverse = _in_parts(partial(_forward, weight=weight), x)
         ctx.save_for_backward(x, inverse, weight)
-        return F.silu((wide * inverse).mul_(weight), inplace=True).to(x.dtype)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        kept, inverse, weight = ctx.saved_tensors
-        x = kept.float()
-        normed = (x * inverse).mul_(weight)
-        inner = torch.ops.aten.silu_backward(grad.float(), normed).mul_(weight)
-        # d(x/|x|) = (I - x x^T / |x|^2) / |x|
-        along = torch.linalg.vecdot(inner, x, dim=1).unsqueeze(1).mul_(inverse).mul_(inverse)
-        return inner.sub_(x * along).mul_(inverse).to(kept.dtype), None
+        x, inverse, weight = ctx.saved_tensors
+        (found,) = _in_parts(partial(_backward, weight=weight), x, inverse, grad)
+        return found, None
+
+
+def _forward(x: Tensor, *, weight: Tensor) -> tuple[Tensor, Tensor]:
+    wide = x.float()
+    inverse = torch.linalg.vector_norm(wide, dim=1, keepdim=True).clamp_min_(_SMALLEST_NORM).reciprocal_()
+    return F.silu((wide * inverse).mul_(weight), inplace=True).to(x.dtype), inverse
+
+
+def _backward(kept: Tensor, inverse: Tensor, grad: Tensor, *, weight: Tensor) -> tuple[Tensor]:
+    x = kept.float()
+    normed = (x * inverse).mul_(weight)
+    inner = torch.ops.aten.silu_backward(grad.float(), normed).mul_(weight)
+    # d(x/|x|) = (I - x x^T / |x|^2) / |x|
+    along = torch.linalg.vecdot(inner, x, dim=1).unsqueeze(1).mul_(inverse).mul_(inverse)
+    return (inner.sub_(x * along).mul_(inverse).to(kept.dtype),)
+
+
+def _in_parts(work: Callable[..., Sequence[Tensor]], *inputs: Tensor) -> Sequence[Tensor]:
+    """`work` of tensors [B, C, T, H, W], a few frames at a time."""
+    x = inputs[0]
+    frames, values = x.shape[2], x.numel()
+    size = max(_AT_ONCE.get(x.device.type, _AT_ONCE_ELSEWHERE) * frames // max(values, 1), 1)
+    if size >= frames:
+        return work(*inputs)
+    made: list[Tensor] = []
+    for start in range(0, frames, size):
+        place = slice(start, start + size)
+        parts = work(*(each[:, :, place] for each in inputs))
+        if not made:
+            made = [_empty(part, frames) for part in parts]
+        for whole, part in zip(made, parts, strict=True):
+            whole[:, :, place] = part
+        del parts, part  # before the next ones are made
+    return made
+
+
+def _empty(part: Tensor, frames: int) -> Tensor:
+    """Room for a tensor of which this is a part, in its memory layout."""
+    shape = (*part.shape[:2], frames, *part.shape[3:])
+    by_channel = part.is_contiguous(memory_format=torch.channels_last_3d)
+    layout = torch.channels_last_3d if by_channel else torch.contiguous_format
+    return torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=layout)

@@ -14,13 +14,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanResidualBlock, patchify, unpatchify
 from torch import Tensor
 
+from rewardfl_app.models import frozen_conv
 from rewardfl_app.models.norm_silu import norm_silu
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, WanMidBlock
-
-
-_SLOW_UP_TO = 20480
 
 
 class Past(Protocol):
@@ -40,7 +38,7 @@ class _Whole:
     is_start = True
 
     def convolve(self, conv: WanCausalConv3d, x: Tensor) -> Tensor:
-        return conv(x) if x.shape[2] else x
+        return frozen_conv.causal(conv, x) if x.shape[2] else x
 
 
 WHOLE = _Whole()
@@ -52,9 +50,9 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     RGB, nominally [-1, 1] but not clamped: a clamped pixel would get no gradient.
     """
     raw = denormalise(vae, latents).to(vae.dtype)
-    frames, height = 4 * (latents.shape[2] - 1) + 1, 8 * latents.shape[3]
-    twice = slow_alone(vae, raw, frames, height)
-    return at_least_float32(decode_raw(vae, torch.cat([raw, raw]) if twice else raw)[: raw.shape[0]])
+    # One clip's arrays stay in a CPU's caches, and its convolutions go clip by clip anyway (see frozen_conv).
+    parts = raw.split(1) if raw.device.type == "cpu" else [raw]
+    return at_least_float32(torch.cat([decode_raw(vae, part) for part in parts]))
 
 
 def decode_raw(vae: AutoencoderKLWan, latents: Tensor, past: Past = WHOLE) -> Tensor:
@@ -85,8 +83,8 @@ def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
     """Normalised latents (the mode) [B, 16, T', h, w], float32, of a video [B, 3, T, H, W] in [-1, 1], T = 4 (T' - 1)
     + 1."""
     video = video.to(vae.dtype)
-    twice = slow_alone(vae, video, video.shape[2], video.shape[3])
-    moments = encode_raw(vae, torch.cat([video, video]) if twice else video)[: video.shape[0]].float()
+    parts = video.split(1) if video.device.type == "cpu" else [video]
+    moments = torch.cat([encode_raw(vae, part) for part in parts]).float()
     return normalise(vae, moments.chunk(2, dim=1)[0])
 
 
@@ -98,14 +96,14 @@ def encode_raw(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
         return vae._encode(video)
     encoder = vae.encoder
     x = patchify(video, patch_size=vae.config["patch_size"]) if vae.config["patch_size"] is not None else video
-    x = encoder.conv_in(fast_layout(x))
+    x = frozen_conv.causal(encoder.conv_in, fast_layout(x))
     for layer in encoder.down_blocks:
         if isinstance(layer, WanResample):
             x = _downsample(layer, x)
         else:
             x = _residual(layer, x) if isinstance(layer, WanResidualBlock) else layer(x)
     x = _middle(encoder.mid_block, x)
-    x = encoder.conv_out(norm_silu(encoder.norm_out, x))
+    x = frozen_conv.causal(encoder.conv_out, norm_silu(encoder.norm_out, x))
     return vae.quant_conv(x)
 
 
@@ -147,20 +145,16 @@ def _middle(block: WanMidBlock, x: Tensor, past: Past = WHOLE) -> Tensor:
 
 def _residual(block: WanResidualBlock, x: Tensor, past: Past = WHOLE) -> Tensor:
     hidden = past.convolve(block.conv1, norm_silu(block.norm1, x))
-    return past.convolve(block.conv2, norm_silu(block.norm2, hidden)) + block.conv_shortcut(x)
+    return past.convolve(block.conv2, norm_silu(block.norm2, hidden)) + _shortcut(block, x)
 
 
-def slow_alone(vae: AutoencoderKLWan, x: Tensor, frames: int, height: int) -> bool:
-    """Whether a single clip takes PyTorch's slow convolution on a CPU: even two copies of it are faster then.
-
-    The rule is in ATen's `ConvParams::use_mkldnn`: float32, batch 1, and few input values over all but the last axis.
-    """
-    alone = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[0] == 1
-    return alone and vae.config["base_dim"] * (frames + 2) * (height + 2) <= _SLOW_UP_TO
+def _shortcut(block: WanResidualBlock, x: Tensor) -> Tensor:
+    conv = block.conv_shortcut
+    return conv(x) if isinstance(conv, torch.nn.Identity) else frozen_conv.causal(conv, x)
 
 
 def fast_layout(x: Tensor) -> Tensor:
-    # float32 Conv3d on a CPU at batch 1 takes a path several times slower in the usual layout
+    # In which each frame is a picture that frozen_conv can take without a copy.
     return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
 
@@ -187,5 +181,6 @@ def _downsample(layer: WanResample, x: Tensor) -> Tensor:
 def _each_frame(layer: WanResample, x: Tensor) -> Tensor:
     batch, channels, frames, height, width = x.shape
     images = x.permute(0, 2, 1, 3, 4).reshape(batch * frames, channels, height, width)
-    images = layer.resample(images)
+    resize, conv = layer.resample
+    images = frozen_conv.pictures(conv, resize(images))
     return images.view(batch, frames, *images.shape[1:]).permute(0, 2, 1, 3, 4)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rewardfl_app.models import freed_memory, vae_sequence
+from rewardfl_app.models import freed_memory, frozen_conv, vae_sequence
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d
@@ -50,7 +50,7 @@ class _Chunk:
         self.left.append(F.pad(last, (0, 0, 0, 0, short, 0)) if short else last[:, :, -_SEEN:].clone())
         if not x.shape[2]:
             return x
-        return conv(x) if cache is None else conv(x, cache)
+        return frozen_conv.causal(conv, x, cache)
 
 
 def decode_chunk(vae: AutoencoderKLWan, latents: Tensor, caches: Caches | None) -> tuple[Tensor, Caches]:
@@ -58,16 +58,9 @@ def decode_chunk(vae: AutoencoderKLWan, latents: Tensor, caches: Caches | None) 
 
     `caches`: what the chunk before left behind, None at the start of the clip, where n = 4 (t - 1) + 1; later n = 4 t.
     """
-    raw = vae_sequence.denormalise(vae, latents).to(vae.dtype)
-    frames = 4 * raw.shape[2] - (3 if caches is None else 0)
-    twice = vae_sequence.slow_alone(vae, raw, frames, 8 * raw.shape[3])
-    if twice:
-        raw = torch.cat([raw, raw])
-        caches = None if caches is None else tuple(torch.cat([cache, cache]) for cache in caches)
     chunk = _Chunk(caches)
-    video = vae_sequence.decode_raw(vae, raw, chunk)
-    batch = latents.shape[0]
-    return vae_sequence.at_least_float32(video[:batch]), tuple(cache[:batch] for cache in chunk.left)
+    video = vae_sequence.decode_raw(vae, vae_sequence.denormalise(vae, latents).to(vae.dtype), chunk)
+    return vae_sequence.at_least_float32(video), tuple(chunk.left)
 
 
 @torch.no_grad()

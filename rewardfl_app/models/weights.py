@@ -25,6 +25,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 _PYTORCH = (".pth", ".pt", ".bin")
 _LISTED = 8  # keys that a message names
+_CACHE_LINE = 64  # bytes, at whose multiples PyTorch begins what it makes
 LARGEST_CONFIG = 2**20  # bytes of a config.json
 # Counts of a configuration that layers are made by, and sizes that memory is taken for before a weight is looked at.
 _LAYERS = ("num_layers", "num_decoder_layers", "num_res_blocks")
@@ -156,12 +157,18 @@ def fill(
     for key in expected:
         if key in state:
             wanted = torch.float32 if kept & set(key.split(".")) else dtype
-            _put(module, key, state.pop(key).to(device, wanted))
+            _put(module, key, _aligned(state.pop(key).to(device, wanted)))
     state.clear()
     for owner in module.modules():  # buffers that no file holds
         for name, buffer in owner._buffers.items():
             owner._buffers[name] = None if buffer is None else buffer.to(device)
     return module.requires_grad_(False).eval()
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor where PyTorch would have put it: on some processors the last bit of a product depends on whether its
+    factors begin at a cache line, which what is read from the middle of a file does not, and a copy of it does."""
+    return tensor if tensor.data_ptr() % _CACHE_LINE == 0 else tensor.clone()
 
 
 def _put(module: nn.Module, key: str, tensor: Tensor) -> None:

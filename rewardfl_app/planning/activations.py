@@ -125,11 +125,10 @@ class Line:
 
 @dataclass(frozen=True)
 class _Units:
-    """`graph`, `plain`: of a chunk with its graph and without; both with the two caches that are kept meanwhile.
-    `whole_graph`, `whole`: of the clip in one piece. `streamed`: of the clip frame by frame without a graph."""
+    """`graph`: of a chunk with its graph, and the two caches that are kept meanwhile. `whole_graph`, `whole`: of the
+    clip in one piece, with its graph and without. `streamed`: of the clip frame by frame without a graph."""
 
     graph: Line
-    plain: Line
     whole_graph: Line
     whole: Line
     streamed: float
@@ -137,12 +136,12 @@ class _Units:
 
 # By the shape of the decoder (blocks of a level, or the residual kind of Wan2.2-TI2V-5B) and the bytes of a number.
 _DECODERS = {
-    (1, 4): _Units(Line(127.6, 84.5), Line(74.0, 16.0), Line(-49.0, 90.1), Line(-13.0, 20.1), 63.0),
-    (1, 2): _Units(Line(133.0, 106.6), Line(71.0, 24.2), Line(-66.0, 112.7), Line(-21.5, 28.5), 75.0),
-    (2, 4): _Units(Line(187.0, 101.1), Line(109.0, 11.9), Line(-59.0, 113.4), Line(-13.0, 20.0), 73.0),
-    (2, 2): _Units(Line(187.0, 121.8), Line(103.0, 20.1), Line(-75.0, 134.0), Line(-21.0, 28.1), 76.0),
-    (0, 4): _Units(Line(53.0, 30.9), Line(29.2, 5.8), Line(-18.6, 34.5), Line(-4.3, 7.03), 21.5),
-    (0, 2): _Units(Line(50.5, 38.7), Line(26.2, 9.8), Line(-22.4, 39.6), Line(-9.0, 12.0), 22.9),
+    (1, 4): _Units(Line(93.0, 41.0), Line(-18.9, 45.4), Line(-16.0, 20.0), 58.0),
+    (1, 2): _Units(Line(98.6, 70.9), Line(-6.2, 62.3), Line(-5.5, 25.6), 71.7),
+    (2, 4): _Units(Line(130.6, 44.0), Line(-41.6, 56.1), Line(-16.0, 20.0), 67.3),
+    (2, 2): _Units(Line(139.8, 56.1), Line(-27.9, 52.5), Line(-19.5, 26.0), 71.3),
+    (0, 4): _Units(Line(38.6, 11.7), Line(-11.5, 15.5), Line(-4.9, 6.5), 18.6),
+    (0, 2): _Units(Line(43.6, 17.2), Line(-8.0, 14.6), Line(-6.4, 8.5), 19.7),
 }
 
 

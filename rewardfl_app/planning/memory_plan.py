@@ -23,7 +23,6 @@ _PROCESS_HOST, _PROCESS_HOST_BESIDE_GPU, _PROCESS_DEVICE = 0.66e9, 3.0e9, 1.0e9
 _SCATTERED_STEP, _SCATTERED_DECODE = 2.2, 1.17
 _CLIP_CACHE = 4 * 2**30  # of encoded clips, in a process: rendering.clips
 _LARGEST_BUCKET = 4 * 500_000_000  # of a reduction: training.engine
-_SLOW_ALONE = 20480  # models.vae_sequence
 _LIVE_WEIGHTS = 1_000_000_000  # parameters that ZeRO 3 holds together at a time, DeepSpeed's default
 
 
@@ -315,20 +314,14 @@ class _Planner:
         chunk, frames = self.config.sampling.decode_chunk, self.config.data.num_frames
         in_one_piece = chunk is None or chunk >= self.latent_frames
         if in_one_piece and not self.config.sampling.decode_region and self.config.reward.gradient_frame_stride == 1:
-            copies = self._copies(batch, frames)
-            yield Part("decoding and back", copies * self.decode_factor * self.decoder.whole())
+            yield Part("decoding and back", batch * self.decode_factor * self.decoder.whole())
             yield Part("faces", batch * frames * self.faces.face)
             return
         chunk = min(chunk or self.latent_frames, self.latent_frames)
         pulled = self.decoder.whole() if chunk == self.latent_frames else self.decoder.chunked(chunk)
         at_once = min(family.TEMPORAL_FACTOR * chunk, frames)
-        yield Part("decoding and back", self._copies(1, at_once) * self.decode_factor * pulled)
+        yield Part("decoding and back", self.decode_factor * pulled)
         yield Part("faces", max(at_once * self.faces.face, min(at_once, _FRAMES_AT_ONCE) * self.faces.frame))
-
-    def _copies(self, batch: int, frames: int) -> int:
-        """Clips that are decoded together: a small one alone is decoded twice (models.vae_sequence.slow_alone)."""
-        small = self.network.decoder_width * (frames + 2) * (self.height + 2) <= _SLOW_ALONE
-        return 2 if batch == 1 and small and not self.on_gpu and self.number == 4 else batch
 
     def _updating(self) -> Iterator[Part]:
         settings = self.config.deepspeed

@@ -70,10 +70,11 @@ def test_diffusers_loads_the_saved_file(
     lora.save(expert, tmp_path / "low_noise.safetensors")
     pipe = WanImageToVideoPipeline.from_pretrained(saved_pipeline)
     pipe.load_lora_weights(tmp_path, weight_name="low_noise.safetensors", load_into_transformer_2=True)
-    assert torch.equal(forward(pipe.transformer_2), forward(expert))
+    # To rounding: diffusers leaves the weights wherever they lie in the file (see weights.fill).
+    torch.testing.assert_close(forward(pipe.transformer_2), forward(expert), rtol=1e-5, atol=1e-5)
     pipe.disable_lora()
     with lora.disabled([expert]):
-        assert torch.equal(forward(pipe.transformer_2), forward(expert))
+        torch.testing.assert_close(forward(pipe.transformer_2), forward(expert), rtol=1e-5, atol=1e-5)
 
 
 def test_round_trip_is_exact(model: wan.WanModel, saved_pipeline: Path, tmp_path: Path) -> None:

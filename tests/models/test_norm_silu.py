@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from traced_memory import Traced
 
+from rewardfl_app.models import norm_silu as norm_silu_module
 from rewardfl_app.models.norm_silu import norm_silu
 
 
@@ -43,6 +45,30 @@ def test_bfloat16_is_nearer_to_the_truth_than_the_two_operations(norm: WanRMS_no
     wanted = gradient(truth, exact)
     got, theirs = gradient(fused, x).float(), gradient(plain, x).float()
     assert (got - wanted).norm() < 1.5 * (theirs - wanted).norm()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_few_frames_at_a_time_are_the_same_and_take_less(
+    norm: WanRMS_norm, dtype: torch.dtype, layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = torch.randn(1, 24, 7, 32, 32).to(dtype).contiguous(memory_format=layout).requires_grad_(True)
+    norm = norm.to(dtype)
+
+    def found() -> tuple[Tensor, Tensor, float]:
+        with Traced() as traced:
+            before = traced.start()
+            y = norm_silu(norm, made)
+            pulled = gradient(y, made)
+        return y, pulled, (traced.peak - before) / made.nbytes
+
+    whole, pulled, most = found()
+    for frames in (1, 2, 3):
+        monkeypatch.setitem(norm_silu_module._AT_ONCE, "cpu", frames * 24 * 32 * 32)
+        parts, pulled_parts, taken = found()
+        assert torch.equal(parts, whole) and torch.equal(pulled_parts, pulled)
+        assert parts.stride() == whole.stride()
+        assert frames > 1 or taken < 0.9 * most
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -14,7 +14,7 @@ from tiny_wan import model_config
 
 from rewardfl_app.config.schema import ModelConfig
 from rewardfl_app.models import conditioning, sources, vae_sequence, wan
-from rewardfl_app.models.sources import WeightsError
+from rewardfl_app.models.sources import WeightsError, source
 
 
 def assert_same_weights(loaded: torch.nn.Module, want: torch.nn.Module) -> None:
@@ -34,6 +34,18 @@ def test_loads_what_diffusers_loads(saved_pipeline: Path) -> None:
     assert_same_weights(model.text_encoder, reference.text_encoder)
     assert model.max_sequence_length == 16
     assert not any(parameter.requires_grad for parameter in model.experts["low_noise"].parameters())
+
+
+def test_weights_begin_where_pytorch_would_put_them(saved_pipeline: Path, tmp_path: Path) -> None:
+    """Else a copy of a network would differ from it in the last bit of its output on some processors."""
+    folder = tmp_path / "moved"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((saved_pipeline / "transformer" / "config.json").read_bytes())
+    state = load_file(saved_pipeline / "transformer" / "diffusion_pytorch_model.safetensors")
+    for length in range(8):  # of the header, and so of where the weights lie in the file
+        save_file(state, folder / "diffusion_pytorch_model.safetensors", {"padding": 8 * length * "x"})
+        expert = wan.load_expert(source("high_noise_model", [folder]))
+        assert {parameter.data_ptr() % 64 for parameter in expert.parameters()} == {0}
 
 
 def test_a_network_is_read_when_it_is_first_used(saved_pipeline: Path) -> None:

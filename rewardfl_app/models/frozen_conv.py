@@ -1,0 +1,130 @@
+"""The VAE's convolutions where their weights do not train: the graph keeps nothing of their inputs. Autograd's own keep
+them, padded by a copy, beside those of the norms before them.
+
+On a CPU a causal convolution over time is a sum of convolutions of pictures, one for each frame that it sees,
+
+    y_t = W_2 x_t + W_1 x_{t-1} + W_0 x_{t-2},
+
+which takes half the time of PyTorch's Conv3d over a short clip, and a tenth where that finds no fast kernel (float32,
+one clip, few values: `ConvParams::use_mkldnn` in ATen).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input, conv3d_input
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+
+# A sum of products that were each rounded to half precision would be less exact.
+_BY_PICTURES = (torch.float32, torch.float64)
+
+
+def causal(conv: WanCausalConv3d, x: Tensor, past: Tensor | None = None) -> Tensor:
+    """conv(x, past) for x [B, C, T, H, W] and what came before it [B, C, 2, H, W] (zeros if None)."""
+    if conv.weight.requires_grad or set(conv.stride) != {1} or conv.groups != 1:
+        return conv(x, past)
+    past = None if conv.weight.shape[2] == 1 else past
+    padding = conv._padding[2], conv._padding[0]
+    if x.device.type != "cpu" or x.dtype not in _BY_PICTURES:
+        return _Volume.apply(x, past, conv.weight, conv.bias, padding)
+    before = [None] * len(x) if past is None else past.split(1)
+    clips = [
+        _Pictures.apply(clip, seen, conv.weight, conv.bias, padding)
+        for clip, seen in zip(x.split(1), before, strict=True)
+    ]
+    return clips[0] if len(clips) == 1 else torch.cat(clips)
+
+
+def pictures(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """conv(x) for pictures x [B, C, H, W]."""
+    return conv(x) if conv.weight.requires_grad or conv.groups != 1 else _Picture.apply(x, conv)
+
+
+class _Pictures(torch.autograd.Function):
+    """One clip, in the memory layout in which each of its frames is a picture with the channels last."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, past: Tensor | None, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
+    ) -> Tensor:
+        ctx.weight, ctx.padding = weight, padding
+        ctx.num_past = None if past is None else past.shape[2]
+        frames, before = _frames(x), None if past is None else _frames(past)
+        latest, number = weight.shape[2] - 1, len(frames)
+        y = F.conv2d(frames, weight[:, :, latest], bias, padding=padding)
+        for back in range(1, latest + 1):
+            tap = weight[:, :, latest - back]
+            if back < number:
+                y[back:] += F.conv2d(frames[:-back], tap, padding=padding)
+            if before is not None:
+                count = min(back, number)
+                y[:count] += F.conv2d(before[len(before) - back :][:count], tap, padding=padding)
+        return _clip(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+        weight, padding = ctx.weight, ctx.padding
+        frames = _frames(grad).contiguous(memory_format=torch.channels_last)
+        latest, number = weight.shape[2] - 1, len(frames)
+        found = F.conv_transpose2d(frames, weight[:, :, latest], padding=padding)
+        before = None if ctx.num_past is None else found.new_zeros(ctx.num_past, *found.shape[1:])
+        for back in range(1, latest + 1):
+            tap = weight[:, :, latest - back]
+            if back < number:
+                found[:-back] += F.conv_transpose2d(frames[back:], tap, padding=padding)
+            if before is not None:
+                count = min(back, number)
+                before[len(before) - back :][:count] += F.conv_transpose2d(frames[:count], tap, padding=padding)
+        return _clip(found), None if before is None else _clip(before), None, None, None
+
+
+class _Volume(torch.autograd.Function):
+    """Clips by one Conv3d, as diffusers computes it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, past: Tensor | None, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]
+    ) -> Tensor:
+        ctx.num_past = None if past is None else past.shape[2]
+        ctx.num_zeros = weight.shape[2] - 1 - (ctx.num_past or 0)
+        seen = x if past is None else torch.cat([past, x], dim=2)
+        seen = F.pad(seen, (0, 0, 0, 0, ctx.num_zeros, 0)) if ctx.num_zeros else seen
+        ctx.weight, ctx.padding, ctx.shape = weight, (0, *padding), seen.shape
+        return F.conv3d(seen, weight, bias, padding=ctx.padding)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+        found = conv3d_input(ctx.shape, ctx.weight, grad, padding=ctx.padding)[:, :, ctx.num_zeros :]
+        if ctx.num_past is None:
+            return found, None, None, None, None
+        return found[:, :, ctx.num_past :], found[:, :, : ctx.num_past], None, None, None
+
+
+class _Picture(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        ctx.conv, ctx.shape = conv, x.shape
+        return conv(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        conv = ctx.conv
+        return conv2d_input(ctx.shape, conv.weight, grad, conv.stride, conv.padding, conv.dilation), None
+
+
+def _frames(clip: Tensor) -> Tensor:
+    return clip[0].transpose(0, 1)
+
+
+def _clip(frames: Tensor) -> Tensor:
+    return frames.transpose(0, 1)[None]
