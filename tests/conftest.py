@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Before torch is loaded, here or in a child process. As many tests run beside each other as there are processors: an
+# operation on two threads would wait for the one of them that another test has pushed aside.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hypothesis
 import numpy as np
 import pytest

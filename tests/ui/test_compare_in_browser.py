@@ -265,7 +265,7 @@ def test_the_film_is_downloaded_and_is_h264(app: AppProcess, watched: Any, tmp_p
     _ready(page)
     page.locator(".cp-films summary").click()
     for name, file, frames in (("This pair", "side_by_side.mp4", "17"), ("All pairs", "side_by_side.mp4", "51")):
-        with page.expect_download(timeout=90_000) as download:
+        with page.expect_download(timeout=600_000) as download:
             page.get_by_role("button", name=f"Download: {name}").click()
         assert file in download.value.suggested_filename
         target = tmp_path / f"{name}.mp4"

@@ -156,13 +156,13 @@ def test_without_a_run_a_sample_clip_is_scored_for_real(app: AppProcess, watched
     page.get_by_role("button", name="Sample clip").first.click()
     page.get_by_role("button", name="Score this video").click()
     page.locator(".fc-none", has_text="Scoring").wait_for()
-    page.locator(".fc-main").wait_for(timeout=180_000)
+    page.locator(".fc-main").wait_for(timeout=600_000)
     page.locator(".fc-people tbody tr").wait_for()
     assert float(page.locator(".fc-people td.num").first.inner_text()) > 0.3
     assert page.locator(".fcard .crop:not(.blank)").count() >= 2
 
     page.get_by_label("What the reward looks at").check()
-    page.locator(".fc-legend").wait_for(timeout=180_000)
+    page.locator(".fc-legend").wait_for(timeout=600_000)
     videos = "[document.querySelector('.fc-video'), document.querySelector('.fc-heat')]"
     until(page, lambda: page.evaluate(f"{videos}.every(v => v.readyState >= 2)"))
     page.locator(".fcard:not(.none)").first.click()

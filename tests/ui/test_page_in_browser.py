@@ -162,7 +162,7 @@ def test_start_with_nothing_changed_trains_and_stops_with_a_checkpoint(
         page.locator(".hd-progress").wait_for()
         page.get_by_role("button", name="Stop", exact=True).click()
         page.get_by_role("button", name="Save and stop").click()
-        page.locator(".hd-state[data-state=stopped]").wait_for(timeout=120_000)
+        page.locator(".hd-state[data-state=stopped]").wait_for(timeout=600_000)
     finally:
         from rewardfl_app.supervisor import supervisor
 

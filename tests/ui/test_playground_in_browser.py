@@ -117,7 +117,7 @@ def test_a_picture_and_a_prompt_become_base_and_tuned(real_run: RunFolder, watch
         page.locator("#pg-seed").fill("5")
         page.locator(".pg-go").click()
         page.locator(".pg-wait h3").wait_for()
-        page.locator(".pg-about").wait_for(timeout=180_000)
+        page.locator(".pg-about").wait_for(timeout=600_000)
         captions = page.locator(".pg-player figcaption").all_inner_texts()
         assert "Base model" in captions[0] and "Trained 12 steps" in captions[1]
         until(
@@ -141,7 +141,7 @@ def test_a_picture_and_a_prompt_become_base_and_tuned(real_run: RunFolder, watch
         pid = (read_json(PreviewFolder.of(runs_dir).process) or {})["pid"]
         page.get_by_role("button", name="Another seed").last.click()
         until(page, lambda: _shown(page) != found.id)
-        page.locator(".pg-about").wait_for(timeout=120_000)
+        page.locator(".pg-about").wait_for(timeout=600_000)
         assert (read_json(PreviewFolder.of(runs_dir).process) or {})["pid"] == pid
         page.locator(".pg-free").click()
         until(page, lambda: page.locator(".pg-worker .pill").inner_text() == "No model loaded")

@@ -35,7 +35,8 @@ def _fill(page: Any, values: dict[str, str]) -> None:
 
 
 def _state(page: Any, state: str) -> None:
-    page.locator(f".hd-state[data-state={state}]").wait_for(timeout=180_000)
+    """Waits for a state of the run that is shown; a machine that does much else takes minutes for a few steps."""
+    page.locator(f".hd-state[data-state={state}]").wait_for(timeout=600_000)
 
 
 def _steps(run: RunFolder) -> list[int]:

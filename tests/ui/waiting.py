@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(page: Any, condition: Callable[[], object], seconds: float = 90.0) -> None:
+def until(page: Any, condition: Callable[[], object], seconds: float = 240.0) -> None:
     """Return as soon as the condition holds; fail with what the page shows if it never does."""
     for _ in range(int(seconds * 10)):
         if condition():
