@@ -120,6 +120,6 @@ def test_a_long_run_costs_trainer_and_page_no_more_at_its_end(
     # Between two evaluations: two looks at the requests of each step, and nothing of the metrics.
     assert max(read_by_trainer[1:]) <= 20 * EVERY, "the trainer reads its own records again"
     assert max(read_by_page) < 100, "a quiet tick looks at the last byte of followed files alone"
-    assert max(handles) - min(handles) <= 1, handles
+    assert max(handles) - handles[0] <= 1, handles  # fewer: what tests before this one left is let go
     grown = memory[1] - memory[0]
     assert grown < 150_000, f"{grown} bytes more in the last quarter"

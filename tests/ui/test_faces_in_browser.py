@@ -99,7 +99,8 @@ def test_a_dip_and_a_card_lead_the_player_to_their_frame(app: AppProcess, watche
 
     page.locator(".fcard.none").click()
     _at(page, GAP[0])
-    assert page.locator(".fc-badge").is_visible() and "No face" in page.locator(".fc-now").inner_text()
+    page.locator(".fc-badge").wait_for()
+    page.locator(".fc-now", has_text="No face").wait_for()
     card = page.locator(".fcard:not(.none)").first
     assert "0.11" in card.inner_text() and "facing the camera" in card.inner_text()
     card.click()

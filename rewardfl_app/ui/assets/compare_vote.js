@@ -29,6 +29,7 @@ class BlindVote {
     if (same && !this.root.hidden) return;
     this.root.hidden = false;
     this.reveal = false;
+    this.offer(null, 0);
     this.player.setMode("side", false);
     this.call({do: "look"});
     this.root.firstChild.focus({preventScroll: true});
@@ -38,6 +39,13 @@ class BlindVote {
     this.root.hidden = true;
     this.player.clear();
     this.ballot = null;
+  }
+
+  /* What can be pressed: nothing before the pair is there, nothing to take back or to look at before the first vote. */
+  offer(ballot, votes) {
+    this.ballot = ballot;
+    for (const button of this.buttons) button.disabled = !ballot;
+    this.back.hidden = this.peek.hidden = !votes;
   }
 
   vote(choice) {
@@ -52,19 +60,18 @@ class BlindVote {
     let answer = null;
     try { answer = await this.server.vote({...contest, ...request, reveal: this.reveal}); } catch (error) { /* said below */ }
     this.busy = false;
-    if (contest !== this.contest || this.root.hidden) return;
+    if (this.root.hidden) return;
+    if (contest !== this.contest) { this.call({do: "look"}); return; }  // other models were chosen meanwhile
     this.error.textContent = answer ? answer.error : "The app did not answer: the vote was not kept. Try again.";
     if (answer) this.show(answer);
   }
 
   show({ballot, votes, shown_from, standing}) {
     const {el, fill} = RFL;
-    this.ballot = ballot;
-    for (const button of this.buttons) button.disabled = !ballot;
+    this.offer(ballot, votes);
     if (!ballot) { this.player.clear(); this.result.hidden = true; return; }
     this.progress.textContent = "Pair " + (ballot.place + 1) + " of " + ballot.count + (ballot.round ? ", round " + (ballot.round + 1) : "") + " · " + votes + (votes === 1 ? " vote" : " votes") + " kept";
     this.prompt.textContent = ballot.prompt;
-    this.back.hidden = this.peek.hidden = !votes;
     if (standing) this.peek.hidden = true;
     this.note.lastChild.textContent = "Which one shows the same person all the way through, and still looks alive? You are not told which is which; the order is shuffled." +
       (standing ? "" : " The result appears after " + shown_from + (shown_from === 1 ? " vote." : " votes."));
