@@ -27,7 +27,10 @@ _BY_PICTURES = (torch.float32, torch.float64)
 
 
 def causal(conv: WanCausalConv3d, x: Tensor, past: Tensor | None = None) -> Tensor:
-    """conv(x, past) for x [B, C, T, H, W] and what came before it [B, C, 2, H, W] (zeros if None)."""
+    """conv(x, past) for x [B, C, T, H, W] and what came before it [B, C, 2, H, W] (zeros if None).
+
+    A convolution that trains, or one with a stride, is left to diffusers.
+    """
     if conv.weight.requires_grad or set(conv.stride) != {1} or conv.groups != 1:
         return conv(x, past)
     past = None if conv.weight.shape[2] == 1 else past
@@ -110,6 +113,8 @@ class _Volume(torch.autograd.Function):
 
 
 class _Picture(torch.autograd.Function):
+    """Pictures by their own Conv2d."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, conv: nn.Conv2d) -> Tensor:
         ctx.conv, ctx.shape = conv, x.shape

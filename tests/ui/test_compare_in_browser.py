@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -286,6 +287,27 @@ def test_the_film_is_downloaded_and_is_h264(app: AppProcess, watched: Any, tmp_p
         page.get_by_role("button", name="Download: Report").click()
     download.value.save_as(tmp_path / "report.html")
     assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_nothing_can_be_pressed_before_the_pair_is_there(app: AppProcess, watched: Any) -> None:
+    """What was pressed then would be lost without a word."""
+    page = watched.open(app.address + "/#compare")
+    _ready(page)
+    held: list[Any] = []
+    holding = [True]
+    page.route(re.compile("component_server"), lambda route: held.append(route) if holding else route.continue_())
+    page.get_by_role("button", name="Blind vote").click()
+    until(page, lambda: held)
+    choices = page.locator(".cp-choice")
+    assert [choices.nth(i).is_disabled() for i in range(3)] == [True] * 3
+    assert not page.get_by_role("button", name="Show the result now").is_visible()
+    assert not page.get_by_role("button", name="Take the last vote back").is_visible()
+    holding.clear()
+    for route in held:
+        route.continue_()
+    page.get_by_role("button", name="Left is better").click()
+    page.locator(".cp-vote-progress", has_text="1 vote kept").wait_for()
+    page.get_by_role("button", name="Take the last vote back").wait_for()
 
 
 def test_every_part_of_the_page_is_accessible(app: AppProcess, watched: Any) -> None:
