@@ -144,12 +144,14 @@ def test_name_notes_and_tags_are_edited_in_place(app: AppProcess, watched: Any, 
     page.get_by_role("button", name="Details of").click()
     page.get_by_label("Notes").fill("what I saw")
     page.get_by_label("Tags").fill("good, seed 42")
+    page.evaluate("document.querySelector('.rn-more textarea').dataset.first = 'yes'")
     page.get_by_label("Tags").press("Tab")
-    page.get_by_text("Saved.").wait_for()
     until(page, lambda: (read_json(run.folder.run_info) or {}).get("tags") == ["good", "seed 42"])
     info = read_json(run.folder.run_info) or {}
     assert (info["name"], info["notes"]) == (HOSTILE, "what I saw")
     page.locator(".rn-tag").nth(1).wait_for()
+    page.wait_for_selector(".rn-more textarea:not([data-first])")  # painted anew with what was saved
+    assert page.get_by_text("Saved.").is_visible()
     assert page.evaluate("window.hacked") is None
 
 

@@ -1,4 +1,4 @@
-const opened = new Map();  // id -> {node, cell, data, exports}
+const opened = new Map();  // id -> {node, cell, data, asked, turn, said, exports}
 
 function toggle(id) {
   if (table.open.has(id)) table.open.delete(id); else table.open.add(id);
@@ -10,7 +10,7 @@ function detailsNode(row) {
   let known = opened.get(row.id);
   if (!known) {
     const cell = el("td", {colspan: COLUMNS.length + 2}, el("p.muted", {}, "Reading…"));
-    known = {node: el("tr.rn-more", {"data-more": row.id}, cell), cell, data: null, asked: "", exports: new Exports(row.id, () => loadDetails(row.id, known))};
+    known = {node: el("tr.rn-more", {"data-more": row.id}, cell), cell, data: null, asked: "", turn: 0, said: el("span.rn-said", {role: "status"}), exports: new Exports(row.id, () => loadDetails(row.id, known))};
     opened.set(row.id, known);
   }
   const asked = JSON.stringify([row, now(row).state, row.finished ? 0 : Math.floor(Date.now() / 10000)]);  // checkpoints come on the way
@@ -18,9 +18,10 @@ function detailsNode(row) {
   return known.node;
 }
 
+/* What was read before a save, or before another reading, is not shown any more. */
 async function loadDetails(id, known) {
-  const data = await ask("load_details", {run: id});
-  if (!data) return;
+  const turn = ++known.turn, data = await ask("load_details", {run: id});
+  if (!data || turn !== known.turn) return;
   const editing = known.node.contains(document.activeElement) && document.activeElement.matches("textarea, input, select");
   known.data = data;
   if (!editing) paintDetails(id, known);
@@ -44,7 +45,7 @@ function paintDetails(id, known) {
       d.finished || d.state === "queued" ? button("Delete…", () => confirmDelete([id]), "danger") : null),
     out && out.root,
     d.exit && d.exit.cause !== "completed" ? el("div.notice", {class: d.state === "stopped" ? "" : "bad"}, el("div", {}, el("p", {}, d.exit.sentence), d.exit.next_step ? el("p.next", {}, d.exit.next_step) : null), button("Open the log", () => { RFL.go("monitor", {run: id}); openLog(id); })) : null,
-    el("div.rn-columns", {}, aboutPart(id, d), checkpointsPart(d))));
+    el("div.rn-columns", {}, aboutPart(id, d, known), checkpointsPart(d))));
   if (focus) known.node.querySelector('[data-key="' + CSS.escape(focus) + '"]')?.focus();
 }
 
@@ -76,10 +77,12 @@ function passportButton(id) {
   return button;
 }
 
-function aboutPart(id, d) {
-  const said = el("span.rn-said", {role: "status"});
+function aboutPart(id, d, known) {
+  const {said} = known;  // outlives the painting that a save brings about
   const save = async values => {
+    known.turn += 1;
     const answer = await ask("describe", {run: id, ...values});
+    known.asked = "";
     if (!answer) return;
     said.textContent = answer.said;
     said.dataset.tone = answer.ok ? "up" : "down";
