@@ -213,6 +213,20 @@ def test_gradients_reach_the_input_and_no_weight(tmp_path: Path) -> None:
     assert torch.autograd.gradcheck(lambda v: graph.double()(v)[0].sum(), x, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1,)])
+def test_prelu_has_the_gradient_of_pytorchs(shape: tuple[int, ...], tmp_path: Path) -> None:
+    slope = _random(*shape)
+    graph = OnnxGraph(_write(tmp_path / "g.onnx", [_n("PRelu", ["x", "s"])], {"s": slope}))
+    x = torch.from_numpy(np.where(np.abs(IMAGE) < 0.2, np.float32(0), IMAGE)).requires_grad_()
+    weights = torch.from_numpy(_random(*IMAGE.shape))
+    mine, theirs = graph(x)[0], torch.nn.functional.prelu(x, torch.from_numpy(slope).flatten())
+    assert torch.equal(mine, theirs)
+    (wanted,) = torch.autograd.grad(theirs, x, weights)
+    assert torch.equal(torch.autograd.grad(mine, x, weights)[0], wanted)
+    mapped = torch.vmap(lambda one: graph(one[None])[0][0])(x)
+    assert torch.equal(torch.autograd.grad(mapped, x, weights)[0], wanted)
+
+
 def test_running_without_gradients_leaves_the_input_alone(tmp_path: Path) -> None:
     graph = OnnxGraph(_write(tmp_path / "g.onnx", [_n("Relu", ["x"])], {}))
     x = torch.from_numpy(IMAGE.copy())

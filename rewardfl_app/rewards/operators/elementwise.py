@@ -91,16 +91,6 @@ def _elu(attributes: Attributes, opset: int) -> Function:
     return lambda x: F.elu(x, alpha)
 
 
-@operator("PRelu")
-def _prelu(attributes: Attributes, opset: int) -> Function:
-    def run(x: Tensor, slope: Tensor) -> Tensor:
-        if slope.numel() == 1 or (x.ndim > 1 and slope.numel() == x.shape[1] == slope.shape[0]):
-            return F.prelu(x, slope.reshape(-1))
-        return torch.where(x >= 0, x, x * slope)
-
-    return run
-
-
 @operator("HardSigmoid")
 def _hard_sigmoid(attributes: Attributes, opset: int) -> Function:
     alpha, beta = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
