@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def main(arguments: list[str] | None = None) -> int:
     """Measures and writes what was found."""
     parser = argparse.ArgumentParser(prog="python -m rewardfl_app.bench", description="Measure the engine.")
-    parser.add_argument("name", choices=(*NAMES, "case"))
+    parser.add_argument("name", choices=(*NAMES, "case", "member"))
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--layers", type=int, help="wan22: layers of the transformer.")
     options = parser.parse_args(arguments)
@@ -51,9 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(name: str, folder: Path, layers: int | None) -> None:
+    from rewardfl_app.bench import team
     from rewardfl_app.config import files
     from rewardfl_app.runs.jsonfile import write_json_atomic
 
+    if name == "member":
+        team.serve(folder)
+        return
     module = import_module(f"rewardfl_app.bench.{name}")
     if name == "case":
         module.run(folder)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rewardfl_app.bench import resident
+from rewardfl_app.bench import resident, timing
 from rewardfl_app.bench.workload import Workload
 from rewardfl_app.config import files
 from rewardfl_app.config.schema import Config
@@ -81,19 +80,20 @@ def run(folder: Path) -> None:
         return
     workload = Workload(config)
     work = _work(workload, case["what"], case["implementation"] == PLAIN, case["latent_frames"])
+    write_json_atomic(folder / "measured.json", asdict(watched(work)))
+
+
+def watched(work: Callable[[], object]) -> Measured:
+    """What a work takes in this process."""
     loaded = resident.start_peak()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
-    started = time.perf_counter()
-    work()
+    took = timing.seconds(work)
     gpu_peak = None
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
         gpu_peak = (torch.cuda.max_memory_allocated() - held) / 2**20
-    seconds = time.perf_counter() - started
-    found = {"loaded": loaded, "peak": resident.peak_mb(), "gpu_peak": gpu_peak, "seconds": seconds}
-    write_json_atomic(folder / "measured.json", found)
+    return Measured(loaded, resident.peak_mb(), gpu_peak, took)
 
 
 def _work(workload: Workload, what: str, plain: bool, latent_frames: int) -> Callable[[], object]:

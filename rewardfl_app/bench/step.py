@@ -5,64 +5,63 @@ from __future__ import annotations
 from functools import partial
 from statistics import median
 
-from rewardfl_app.bench import case
+from rewardfl_app.bench import case, team, timing
 from rewardfl_app.bench.report import Mark, Progress, Report
-from rewardfl_app.bench.timing import seconds
+from rewardfl_app.bench.team import Team
 from rewardfl_app.bench.workload import Workload, changed
 from rewardfl_app.config.schema import Config
 
-REPEATS = 3
+REPEATS = 5
 _FASTER, _SMALLER = 6.0, 0.5
 _COLUMNS = ("x plain", "what", "engine", "plain", "unit")
+_ENGINE, _PLAIN, _PLAIN_TOO = "the engine", "plain, one process", "plain, in the engine's processes"
 
 
 def measure(config: Config, progress: Progress) -> Report:
-    """Medians of a few updates that alternate in one process, and the memory of one in a process each. Raises
-    CaseFailed."""
-    # Under ZeRO the plain implementation beside it would not own the weights.
-    alone = {"num_processes": 1, "context_parallel": 1, "zero_stage": 0}
-    alone |= {"offload_optimizer": False, "offload_parameters": False}
-    single = changed(config, deepspeed=alone, train=_one_process(config))
-    progress("loading", 0, REPEATS + 3)
-    workload = Workload(single)
-    plain = case.plain_update(workload)
-    engine = workload.step(workload.engine(), single)
-    samples, rate = workload.samples(single), single.train.learning_rate
-    engine.update(samples, 1, rate)  # what is only done once is not timed
-    own: list[float] = []
-    theirs: list[float] = []
-    for turn in range(REPEATS):
-        progress("update", turn + 1, REPEATS + 3)
-        own.append(seconds(partial(engine.update, samples, turn + 2, rate)))
-        theirs.append(seconds(plain))
-    count = single.train.train_batch_size
-    mine, other = median(own) / count, median(theirs) / count
-    memory: list[case.Measured] = []
-    for implementation in (case.ENGINE, case.PLAIN):
-        progress(f"memory ({implementation})", REPEATS + 1 + len(memory), REPEATS + 3)
-        memory.append(case.measure(single, "update", implementation))
+    """Medians of a few updates that alternate, and the memory of the first in processes that did nothing before.
+
+    The engine works as the configuration says, in as many processes; the plain implementation is one process, which
+    has the machine to itself while the engine's wait. Raises CaseFailed.
+    """
+    processes = config.deepspeed.num_processes
+    # Under ZeRO the plain implementation would not own the weights.
+    whole = {"context_parallel": 1, "zero_stage": 0, "offload_optimizer": False, "offload_parameters": False}
+    videos = config.train.per_device_train_batch_size * processes
+    engine = changed(config, deepspeed=whole, train={"gradient_accumulation_steps": 1, "train_batch_size": videos})
+    plain = changed(engine, deepspeed={"num_processes": 1}, train={"per_device_train_batch_size": videos})
+    progress("memory of the plain implementation", 0, 3)
+    memory = case.measure(plain, "update", case.PLAIN)
+    progress("loading", 1, 3)
+    workload = Workload(plain)
+    with Team(engine) as members:
+        works: dict[str, timing.Work] = {
+            _ENGINE: partial(members.work, team.UPDATE),
+            _PLAIN: case.plain_update(workload),
+        }
+        if processes > 1:
+            works[_PLAIN_TOO] = partial(members.work, team.PLAIN)
+        took = {name: median(found) / videos for name, found in timing.alternate(works, REPEATS, progress).items()}
     report = Report("step", _COLUMNS)
-    ratio = memory[0].added / memory[1].added
-    report.rows = [
-        [other / mine, "speed of one update, per video", mine, other, "seconds"],
-        [ratio, "memory added by one update", memory[0].added, memory[1].added, "MB"],
-        [memory[0].peak / memory[1].peak, "peak of the process", memory[0].peak, memory[1].peak, "MB"],
+    ratio = members.added / memory.added
+    mine = took[_ENGINE]
+    report.rows = [[took[_PLAIN] / mine, "speed of one update, per video", mine, took[_PLAIN], "seconds"]]
+    if processes > 1:
+        other = took[_PLAIN_TOO]
+        report.rows.append([other / mine, f"the same, plain in {processes} processes, too", mine, other, "seconds"])
+    report.rows += [
+        [ratio, "memory added by one update", members.added, memory.added, "MB"],
+        [members.peak / memory.peak, "peak of all processes", members.peak, memory.peak, "MB"],
     ]
     report.marks = [
-        Mark("times faster per video", other / mine, _FASTER, at_most=False),
+        Mark("times faster per video", took[_PLAIN] / mine, _FASTER, at_most=False),
         Mark("share of the plain implementation's added memory", ratio, _SMALLER),
     ]
-    steps = single.sampling.final_timestep - single.sampling.mid_timestep + 1
+    steps = config.sampling.final_timestep - config.sampling.mid_timestep + 1
     report.notes = [
-        f"K = {steps}, micro-batch {single.train.per_device_train_batch_size}, "
-        f"{single.data.num_frames} frames. Medians of {REPEATS} updates that alternate; the engine's clips are encoded "
-        "once, as in a run, the plain implementation encodes them anew and takes one video after the other."
+        f"K = {steps}, {videos} videos of {config.data.num_frames} frames an update; the engine in {processes} "
+        f"{'process' if processes == 1 else 'processes'}. Medians of {REPEATS} updates that alternate; the engine's "
+        "clips are encoded once, as in a run, the plain implementation encodes them anew and takes one video after the "
+        "other."
     ]
-    report.parameters = {"seconds": own, "plain_seconds": theirs, "gradient_steps": steps}
+    report.parameters = {"seconds_per_video": took, "gradient_steps": steps, "processes": processes}
     return report
-
-
-def _one_process(config: Config) -> dict[str, int]:
-    """The micro-batch of the configuration, once."""
-    size = config.train.per_device_train_batch_size
-    return {"gradient_accumulation_steps": 1, "train_batch_size": size}

@@ -101,8 +101,11 @@ class Workload:
         return Scorer.load(config.reward, self.device)
 
     def engine(self) -> Engine:
-        """DeepSpeed on the trained parameters, in a group of this process alone."""
-        connect_alone()
+        """DeepSpeed on the trained parameters, in the group of processes that the environment names, or alone."""
+        if Ranks().size == 1:
+            connect_alone()
+        else:
+            Ranks().connect()
         return Engine(self.adaptations, self.config)
 
     def gradient(self, config: Config, update: int = 1) -> Tensor:
@@ -188,7 +191,7 @@ def changed(config: Config, **sections: dict[str, Any]) -> Config:
 def connect_alone() -> None:
     """Makes a group of this process alone."""
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-    os.environ.update(alone, MASTER_PORT=str(_free_port()))
+    os.environ.update(alone, MASTER_PORT=str(free_port()))
     Ranks().connect()
 
 
@@ -207,7 +210,8 @@ def _move(trained: Adaptation, seed: int) -> None:
     trained.moved = True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

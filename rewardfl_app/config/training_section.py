@@ -181,8 +181,8 @@ class DeepSpeedConfig(Section):
     )
     num_processes: int = _field(
         1,
-        "Number of training processes, one per GPU (or 1 on a CPU). A checkpoint can be continued by another number of "
-        "them, as long as train_batch_size stays the same.",
+        "Number of training processes, one per GPU; on a CPU they share its cores. A checkpoint can be continued by "
+        "another number of them, as long as train_batch_size stays the same.",
         level="basic",
         applies="resume",
         ge=1,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from rewardfl_app.config import devices
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.supervisor import hostfile
 from rewardfl_app.supervisor.placement import Placement
@@ -17,8 +18,8 @@ TRAINER_VARIABLE = "REWARDFL_TRAINER"
 
 
 def train_command(run: RunFolder, place: Placement, port: int | None = None) -> list[str]:
-    """Argument list that trains `run`: the trainer itself for one process, DeepSpeed's launcher (meeting on `port`) for
-    more, or for the machines of a hostfile.
+    """Argument list that trains `run`: the trainer itself for one process, `local_ranks` for several on processors,
+    DeepSpeed's launcher (meeting on `port`) for several GPUs, or for the machines of a hostfile.
 
     The launcher reaches other machines by ssh without a password; they need this environment and the run folder at the
     same paths.
@@ -31,8 +32,10 @@ def train_command(run: RunFolder, place: Placement, port: int | None = None) -> 
     stand_in = os.environ.get(TRAINER_VARIABLE)
     if stand_in:
         return [*shlex.split(stand_in), str(run.path)]
+    trainer = ["rewardfl_app.training", str(run.path)]
     if not place.needs_launcher:
-        return [sys.executable, "-u", "-m", "rewardfl_app.training", str(run.path)]
+        several = ["-m", "rewardfl_app.supervisor.local_ranks", str(place.num_processes)]
+        return [sys.executable, "-u", *(several if place.num_processes > 1 else []), "-m", *trainer]
     launcher = [sys.executable, "-u", "-m", "deepspeed.launcher.runner", "--no_local_rank"]
     if place.hosts is not None:
         launcher += ["--hostfile", str(place.hosts)]
@@ -44,7 +47,7 @@ def train_command(run: RunFolder, place: Placement, port: int | None = None) -> 
     else:
         launcher += ["--num_accelerators", str(place.num_processes)]
     launcher += [] if port is None else ["--master_port", str(port)]
-    return [*launcher, "--module", "rewardfl_app.training", str(run.path)]
+    return [*launcher, "--module", *trainer]
 
 
 def wrapper_command(run: RunFolder, attempt: float | None = None, adopt: bool = False) -> list[str]:
@@ -81,8 +84,14 @@ def package_environment(base: Mapping[str, str] | None = None) -> dict[str, str]
 def train_environment(place: Placement, port: int) -> dict[str, str]:
     """The trainer's environment: where no launcher is needed also what it would set, meeting on `port`."""
     env = package_environment()
-    if not place.needs_launcher:
-        env.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        if place.chosen:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(place.chosen)
+    if place.needs_launcher:
+        return env
+    env.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    if place.num_processes > 1:
+        # Each would start as many threads as there are processors.
+        env.setdefault("OMP_NUM_THREADS", str(max(devices.num_processors() // place.num_processes, 1)))
+    else:
+        env.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
+    if place.chosen:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(place.chosen)
     return env

@@ -5,8 +5,6 @@ Read from the run folder without all that checks the settings, because the wrapp
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +14,7 @@ from typing import Any
 import yaml
 
 from rewardfl_app.config import plain_yaml
+from rewardfl_app.config.devices import visible_gpus
 from rewardfl_app.config.plain_file import read_plain
 from rewardfl_app.config.plain_yaml import LARGEST_BYTES
 from rewardfl_app.runs import changes
@@ -23,8 +22,6 @@ from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.supervisor import hostfile
 
 CPU = "cpu"
-_DEVICE_FILES = Path("/dev")
-_GPU_FILE = re.compile(r"nvidia(\d+)")
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class Placement:
 
     @property
     def needs_launcher(self) -> bool:
-        """Whether DeepSpeed's launcher starts the processes: for one it would import torch only to start it."""
-        return self.num_processes > 1 or self.hosts is not None
+        """Whether DeepSpeed's launcher starts the processes: several GPUs, or the machines of a hostfile."""
+        return self.hosts is not None or (self.num_processes > 1 and bool(self.gpus))
 
     @property
     def gpus(self) -> tuple[str, ...]:
@@ -87,20 +84,6 @@ def from_settings(deepspeed: Mapping[str, Any]) -> Placement:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"the section deepspeed cannot be read ({error!r})") from error
-
-
-def visible_gpus() -> tuple[str, ...]:
-    """The GPUs a process of this environment sees: what CUDA_VISIBLE_DEVICES names, else every one of the machine."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        names = [name.strip() for name in named.split(",")]
-        # CUDA itself stops at the first name that is none.
-        stop = next((place for place, name in enumerate(names) if not name or name == "-1"), len(names))
-        return tuple(names[:stop])
-    numbers = sorted(
-        int(match.group(1)) for path in _DEVICE_FILES.glob("nvidia*") if (match := _GPU_FILE.fullmatch(path.name))
-    )
-    return tuple(str(number) for number in numbers)
 
 
 @lru_cache(maxsize=256)

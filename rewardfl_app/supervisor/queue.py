@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from rewardfl_app.config import devices
 from rewardfl_app.runs import queue_file
 from rewardfl_app.runs.events import log_event, read_events
 from rewardfl_app.runs.folder import RunFolder
@@ -151,7 +152,7 @@ def _devices(run: RunFolder) -> tuple[str, ...]:
     try:
         return placement.of(run).devices
     except (OSError, ValueError):  # it will fail when its turn has come, and say why
-        return (placement.CPU, *(f"gpu {name}" for name in placement.visible_gpus()))
+        return (placement.CPU, *(f"gpu {name}" for name in devices.visible_gpus()))
 
 
 def _place(run: RunFolder, order: list[RunFolder]) -> int:

@@ -18,5 +18,6 @@ def pocket(tmp_path_factory: pytest.TempPathFactory) -> Config:
         files.load(run.config),
         data={"num_frames": 9},
         train={"per_device_train_batch_size": 1, "train_batch_size": 1},
+        deepspeed={"num_processes": 1},
         sampling={"num_inference_steps": 8, "mid_timestep": 6, "final_timestep": 7},
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from rewardfl_app.config import devices
 from rewardfl_app.runs.folder import RunFolder
-from rewardfl_app.supervisor import placement
 from rewardfl_app.supervisor.command import (
     PACKAGE_ROOT,
     TRAINER_VARIABLE,
@@ -25,20 +25,29 @@ def test_modules_of_the_folder_one_starts_from_are_found_by_the_child(
     assert paths.split(os.pathsep) == [str(PACKAGE_ROOT), str(tmp_path), "/elsewhere"]
 
 
-def test_one_process_needs_no_launcher_but_a_hostfile_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_and_a_hostfile_need_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TRAINER_VARIABLE, raising=False)
     run = RunFolder(tmp_path / "run")
     ending = ["rewardfl_app.training", str(run.path)]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(placement, "_DEVICE_FILES", tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(devices, "_DEVICE_FILES", tmp_path)
+    monkeypatch.setattr(devices, "num_processors", lambda: 7)
     one = Placement()
-    assert train_command(run, one, 29)[-3:] == ["-m", *ending]
-    assert "RANK" in train_environment(one, 29)
-    two = train_command(run, Placement(2), 29)
-    assert two[3:] == [
+    assert train_command(run, one, 29)[1:] == ["-u", "-m", *ending]
+    environment = train_environment(one, 29)
+    assert environment["RANK"] == "0" and "OMP_NUM_THREADS" not in environment
+    two = Placement(2)
+    assert train_command(run, two, 29)[1:] == ["-u", "-m", "rewardfl_app.supervisor.local_ranks", "2", "-m", *ending]
+    environment = train_environment(two, 29)
+    assert (environment["MASTER_PORT"], environment["OMP_NUM_THREADS"]) == ("29", "3") and "RANK" not in environment
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    assert train_command(run, two, 29)[3:] == [
         "deepspeed.launcher.runner", "--no_local_rank", "--num_accelerators", "2", "--master_port", "29", "--module",
         *ending,
     ]  # fmt: skip
+    assert "MASTER_PORT" not in train_environment(two, 29)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=1\n")
     local = ["--hostfile", str(hosts), "--no_ssh_check", "--master_addr", "127.0.0.1", "--master_port", "29"]

@@ -12,7 +12,7 @@ import fake_runs
 import pytest
 from fake_runs import eventually
 
-from rewardfl_app.config import validation
+from rewardfl_app.config import devices, validation
 from rewardfl_app.config.problems import ConfigError
 from rewardfl_app.runs.changes import Change, record
 from rewardfl_app.runs.folder import RunFolder
@@ -42,14 +42,14 @@ def test_the_first_visible_gpus_or_the_named_ones(tmp_path: Path, monkeypatch: p
     assert Placement(2).devices == ("gpu 0", "gpu 1")
     assert Placement(2, chosen=("3", "1")).devices == ("gpu 3", "gpu 1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-ab, 2,-1,3")
-    assert placement.visible_gpus() == ("GPU-ab", "2")
+    assert devices.visible_gpus() == ("GPU-ab", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert Placement(2).devices == ("cpu",)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     for name in ("nvidia1", "nvidia0", "nvidia10", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(placement, "_DEVICE_FILES", tmp_path)
-    assert placement.visible_gpus() == ("0", "1", "10")
+    monkeypatch.setattr(devices, "_DEVICE_FILES", tmp_path)
+    assert devices.visible_gpus() == ("0", "1", "10")
     hosts = tmp_path / "hosts"
     hosts.write_text("localhost slots=2\nnode7 slots=4\n")
     assert Placement(6, hosts).devices == ("gpu 0", "gpu 1")

@@ -73,7 +73,8 @@ def test_two_runs_at_once_do_not_meet(start: Start) -> None:
     assert supervisor.state(runs[1]).state == "training"
 
 
-def test_more_processes_go_through_the_launcher(tmp_path: Path) -> None:
+def test_more_gpus_go_through_the_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     four = placement.Placement(4)
     argv = command.train_command(RunFolder(tmp_path), four, port=29555)
     assert argv[1:4] == ["-u", "-m", "deepspeed.launcher.runner"]
