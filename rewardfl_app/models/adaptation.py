@@ -82,6 +82,7 @@ class LoraAdaptation(Adaptation):
         settings = config.lora
         rate = settings.lora_dropout
         lora.add(expert, settings.lora_target_modules, settings.lora_rank, settings.lora_alpha, seed)
+        self._layers = lora.layers(expert)
         if rate:
             lora.set_dropout(expert, rate, self._masks)
             if expert._gradient_checkpointing_func is not None:
@@ -92,7 +93,7 @@ class LoraAdaptation(Adaptation):
 
     @contextmanager
     def base(self) -> Iterator[WanTransformer3DModel]:
-        with lora.disabled([self.expert]):
+        with lora.switched_off(self._layers):
             yield self.expert
 
     def dropout(self, key: Key) -> AbstractContextManager[None]:

@@ -60,7 +60,7 @@ def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha:
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # that of the base
         torch.manual_seed(seed)
         expert.add_adapter(lora, adapter_name=ADAPTER)
-    for layer in _layers(expert):  # PEFT leaves the new adapter on alone
+    for layer in layers(expert):  # PEFT leaves the new adapter on alone
         _switch(layer, on=True)
     for parameter in trainable_parameters(expert):
         parameter.data = parameter.data.float()
@@ -68,7 +68,7 @@ def add(expert: WanTransformer3DModel, targets: Sequence[str], rank: int, alpha:
 
 def set_dropout(expert: nn.Module, rate: float, masks: Masks) -> None:
     """Leaves out a share `rate` of the inputs of every LoRA layer while `masks` has a key."""
-    for place, layer in enumerate(layer for layer in _layers(expert) if ADAPTER in layer.lora_A):
+    for place, layer in enumerate(layer for layer in layers(expert) if ADAPTER in layer.lora_A):
         layer.lora_dropout[ADAPTER] = KeyedDropout(rate, place, masks)
 
 
@@ -93,7 +93,13 @@ def disabled(experts: Iterable[nn.Module]) -> Iterator[None]:
     PEFT's own `enable_adapters(False)` also flips requires_grad of every weight; that must not happen between the
     backward passes of one update, so only the list that `forward` goes through is set.
     """
-    layers = [layer for expert in experts for layer in _layers(expert)]
+    with switched_off([layer for expert in experts for layer in layers(expert)]):
+        yield
+
+
+@contextmanager
+def switched_off(layers: Sequence[LoraLayer]) -> Iterator[None]:
+    """`disabled` for the `layers` of experts, which to find takes as long as a tenth of a small network's step."""
     before = [layer._active_adapter for layer in layers]
     for layer in layers:
         _switch(layer, on=False)
@@ -106,7 +112,7 @@ def disabled(experts: Iterable[nn.Module]) -> Iterator[None]:
 
 def set_strength(expert: nn.Module, strength: float) -> None:
     """Adds `strength` times what was trained: 1 is the LoRA as it was saved."""
-    for layer in _layers(expert):
+    for layer in layers(expert):
         layer.set_scale(ADAPTER, strength)
 
 
@@ -167,7 +173,8 @@ def load(expert: WanTransformer3DModel, path: Path) -> None:
     )
 
 
-def _layers(expert: nn.Module) -> list[LoraLayer]:
+def layers(expert: nn.Module) -> list[LoraLayer]:
+    """The layers of an expert that have a LoRA, in a fixed order."""
     return [module for _, module in sorted(expert.named_modules()) if isinstance(module, LoraLayer)]
 
 

@@ -35,12 +35,14 @@ class LoraLinear(Linear):
         return _Joined.apply(x, base.weight, base.bias, a, b, self.scaling[name])
 
     def _only_adapter(self) -> str | None:
-        active = [name for name in self.active_adapters if name in self.lora_A]
-        if len(active) != 1 or not self.joined or self.disable_adapters or self.merged:
+        if not self.joined or self.disable_adapters or self.merged:
             return None
-        name = active[0]
+        active = [name for name in self.active_adapters if name in self.lora_A]
+        if len(active) != 1:
+            return None
+        name, base = active[0], self.base_layer
         divided = hasattr(self.lora_A[name].weight, "ds_id")
-        frozen = not any(parameter.requires_grad for parameter in self.base_layer.parameters())
+        frozen = not base.weight.requires_grad and (base.bias is None or not base.bias.requires_grad)
         plain = isinstance(self.lora_dropout[name], nn.Identity) and name not in self.lora_variant
         return name if plain and frozen and not divided else None
 
