@@ -34,7 +34,7 @@ def test_ten_steps_on_real_people_write_samples_and_the_reward_of_each_face(real
         "reward.kl_steps": "gradient",
         "train.max_steps": 10,
         "train.train_batch_size": 1,
-        "train.per_device_train_batch_size": 1,
+        "deepspeed.num_processes": 1,
         "evaluation.eval_steps": 10,
     }
     command = [

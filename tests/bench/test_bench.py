@@ -85,11 +85,14 @@ def test_marks_and_content() -> None:
 
 def test_step_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole chain of processes, on the smallest setting."""
-    small = ["data.num_frames=5", "train.per_device_train_batch_size=1", "train.train_batch_size=1"]
+    small = ["data.num_frames=5", "train.per_device_train_batch_size=1", "deepspeed.num_processes=2"]
     settings = [part for value in small for part in ("--set", value)]
     assert main(["bench", "step", *settings, "--json", str(tmp_path / "step.json")]) == 0
     report = json.loads((tmp_path / "step.json").read_text())
-    assert [row[1] for row in report["rows"]][0] == "speed of one update, per video"
+    assert [row[1] for row in report["rows"]][:2] == [
+        "speed of one update, per video",
+        "the same, plain in 2 processes, too",
+    ]
     assert report["versions"]["torch"] and report["config"]["data"]["num_frames"] == 5
     assert all(row[0] > 0 for row in report["rows"]) and len(report["marks"]) == 2
     assert "x plain" in capsys.readouterr().out

@@ -106,7 +106,7 @@ def test_more_processes_on_a_machine_take_more_of_it() -> None:
     "changes",
     [
         ("data.height=96", "data.width=160", "data.max_pixels=15360", "data.num_frames=9",
-         "train.per_device_train_batch_size=1", "train.gradient_accumulation_steps=2"),
+         "deepspeed.num_processes=1", "train.gradient_accumulation_steps=2"),
         ("model.dtype=bfloat16", "sampling.decode_chunk=1"),
     ],
     ids=["one wide clip at a time", "bfloat16, in chunks"],
