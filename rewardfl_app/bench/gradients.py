@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rewardfl_app.bench import smooth
 from rewardfl_app.bench.report import Mark, Progress, Report
-from rewardfl_app.bench.workload import Workload, changed
+from rewardfl_app.bench.workload import Workload, changed, in_one_process
 from rewardfl_app.config.schema import FACE_SIMILARITY, Config
 
 EXACT_STEPS = 4
@@ -67,7 +67,7 @@ MARGINS = (0.0, 0.25, 0.5, 1.0)
 def measure(config: Config, progress: Progress, ways: tuple[Way, ...] = WAYS) -> Report:
     """Cosine and relative error to one graph over the last four of eight steps, decoded whole. Raises ConfigError."""
     base = changed(
-        config,
+        in_one_process(config),
         sampling={
             "num_inference_steps": 8,
             "mid_timestep": 8 - EXACT_STEPS,

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rewardfl_app.config import devices, presets
 from rewardfl_app.runs import alarm, jsonfile, metrics
 from rewardfl_app.runs.change import number
 from rewardfl_app.runs.folder import RunError, RunFolder
@@ -172,7 +173,8 @@ def _train(runs_dir: Path, name: str, variant: str, seed: int, assignments: Sequ
     command += ["--name", name, *(word for change in changes for word in ("--set", change))]
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")
     if jobs > 1:
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+        processes = jobs * presets.preset("pocket").deepspeed.num_processes
+        environment["OMP_NUM_THREADS"] = str(max(1, devices.num_processors() // processes))
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     for path in runs_dir.glob("*"):
         if (jsonfile.read_json(RunFolder(path).run_info) or {}).get("name") == name:

@@ -8,7 +8,7 @@ from statistics import median
 from rewardfl_app.bench import case, team, timing
 from rewardfl_app.bench.report import Mark, Progress, Report
 from rewardfl_app.bench.team import Team
-from rewardfl_app.bench.workload import Workload, changed
+from rewardfl_app.bench.workload import Workload, changed, in_one_process
 from rewardfl_app.config.schema import Config
 
 REPEATS = 5
@@ -28,7 +28,7 @@ def measure(config: Config, progress: Progress) -> Report:
     whole = {"context_parallel": 1, "zero_stage": 0, "offload_optimizer": False, "offload_parameters": False}
     videos = config.train.per_device_train_batch_size * processes
     engine = changed(config, deepspeed=whole, train={"gradient_accumulation_steps": 1, "train_batch_size": videos})
-    plain = changed(engine, deepspeed={"num_processes": 1}, train={"per_device_train_batch_size": videos})
+    plain = in_one_process(engine)
     progress("memory of the plain implementation", 0, 3)
     memory = case.measure(plain, "update", case.PLAIN)
     progress("loading", 1, 3)

@@ -188,6 +188,13 @@ def changed(config: Config, **sections: dict[str, Any]) -> Config:
     return validation.build(mapping)
 
 
+def in_one_process(config: Config) -> Config:
+    """The configuration with the videos of all its processes in one."""
+    videos = config.train.train_batch_size // config.train.gradient_accumulation_steps
+    alone = {"num_processes": 1, "context_parallel": 1}
+    return changed(config, deepspeed=alone, train={"per_device_train_batch_size": videos})
+
+
 def connect_alone() -> None:
     """Makes a group of this process alone."""
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}

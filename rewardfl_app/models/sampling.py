@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rewardfl_app.config import schedule
 from rewardfl_app.config.family import TEMPORAL_FACTOR
+from rewardfl_app.models import threads
 from rewardfl_app.models.precision import compute_dtype
 
 if TYPE_CHECKING:
@@ -92,10 +93,14 @@ def predict_velocity(
         sigma: noise level in (0, 1], one number or one per sample [B]; the network sees 1000 sigma.
         text: [B, L, D]. condition: mask and condition latents [B, 4 + C, T, h, w].
     """
-    dtype = compute_dtype(expert)
     sigmas = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
-    if expert.config["in_channels"] == expert.config["out_channels"]:
-        return _velocity_around_given(expert, x, sigmas, text, condition)
+    around = expert.config["in_channels"] == expert.config["out_channels"]
+    with threads.suited_to(expert, x):
+        return (_velocity_around_given if around else _velocity)(expert, x, sigmas, text, condition)
+
+
+def _velocity(expert: WanTransformer3DModel, x: Tensor, sigmas: Tensor, text: Tensor, condition: Tensor) -> Tensor:
+    dtype = compute_dtype(expert)
     hidden = torch.cat([x, condition.to(x.dtype)], dim=1).to(dtype)
     return expert(
         hidden_states=hidden, timestep=1000.0 * sigmas, encoder_hidden_states=text.to(dtype), return_dict=False

@@ -1,5 +1,5 @@
-"""What can be seen to be wrong before a run starts: settings, weight files and data, all at once and without loading a
-weight.
+"""What can be seen to be wrong before a run starts: settings, weight files, data and GPUs, all at once and without
+loading a weight.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
-from rewardfl_app.config import validation
+from rewardfl_app.config import devices, validation
 from rewardfl_app.config.plain_file import open_plain
 from rewardfl_app.config.problems import ConfigError, Problem
 from rewardfl_app.config.schema import Config, DeepSpeedConfig
@@ -45,7 +45,7 @@ def examined(mapping: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
 
 
 def file_problems(config: Config, faulty: AbstractSet[str]) -> list[Problem]:
-    """Problems of the files alone; what the fields `faulty` name or decide on is not looked at."""
+    """Problems of the files and devices alone; what the fields `faulty` name or decide on is not looked at."""
     found: list[Problem] = []
     if not faulty & {"model.model_paths", "model.model_id_with_origin_paths", "model.tokenizer_path"}:
         found += weight_problems(config)
@@ -54,6 +54,7 @@ def file_problems(config: Config, faulty: AbstractSet[str]) -> list[Problem]:
             found += [Problem(field, f"{file} {flaw}: copy or download it again.") for flaw in _flaw(file)]
     if config.deepspeed.hostfile and "deepspeed.hostfile" not in faulty:
         found += host_problems(config.deepspeed)
+    found += gpu_problems(config.deepspeed)
     tables = {
         "data.metadata_path": (config.data.metadata_path, None),
         "evaluation.metadata_path": (config.evaluation.metadata_path, config.evaluation.num_samples),
@@ -76,6 +77,19 @@ def host_problems(settings: DeepSpeedConfig) -> list[Problem]:
     message = (
         f"num_processes is {settings.num_processes}, but the slots in {settings.hostfile} add up to {slots}: set "
         f"num_processes to {slots} (and train_batch_size to match), or change the slots."
+    )
+    return [Problem("deepspeed.num_processes", message)]
+
+
+def gpu_problems(settings: DeepSpeedConfig) -> list[Problem]:
+    """More processes than this machine has GPUs; a machine without any trains on its processors."""
+    number = len(devices.visible_gpus())
+    if settings.hostfile or settings.devices or not 0 < number < settings.num_processes:
+        return []
+    message = (
+        f"num_processes is {settings.num_processes}, but there {'is' if number == 1 else 'are'} {number} "
+        f"GPU{'s' * (number > 1)} here: set it to {number}, and per_device_train_batch_size or "
+        "gradient_accumulation_steps to what keeps train_batch_size."
     )
     return [Problem("deepspeed.num_processes", message)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from rewardfl_app.config import schedule
 from rewardfl_app.config.schema import FACE_SIMILARITY
-from rewardfl_app.models import adaptation, sampling
+from rewardfl_app.models import adaptation, sampling, threads
 from rewardfl_app.models.sampling import Grid
 from rewardfl_app.rendering.reward_gradient import RewardGradient
 from rewardfl_app.rendering.scoring import term_measure
@@ -225,9 +226,11 @@ class TrainingStep:
                 return plain(step, x)
 
         self._doing("sampling")
-        forward = gradients.sample(
-            velocity, reference, start, plan, engine.backward, start=self._prefixes.stop, scale=scale
-        )
+        suited = partial(threads.suited_to, self._model.experts[plan.grid.experts[-1]], start)
+        with suited():
+            forward = gradients.sample(
+                velocity, reference, start, plan, engine.backward, start=self._prefixes.stop, scale=scale
+            )
         kl, share = forward.kl, 1 / max(plan.renoised, 1)
         for turn in range(max(plan.renoised, 1)):
             taken = forward
@@ -238,9 +241,10 @@ class TrainingStep:
                 taken = replace(forward, kl=torch.zeros_like(kl))
             adjoint = self._score(batch, taken.final, (*key, batch.slots[0], turn), share, scale, sums)
             self._doing("the backward pass through the sampling steps")
-            pulled = gradients.pull_back(
-                velocity, reference, taken, adjoint, plan, engine.backward, scale=scale * share
-            )
+            with suited():
+                pulled = gradients.pull_back(
+                    velocity, reference, taken, adjoint, plan, engine.backward, scale=scale * share
+                )
             kl = kl + share * pulled
         sums.check("divergence", batch.slots, torch.isfinite(kl))
         sums.add(samples=len(inputs.clips), loss=plan.kl_weight * float(kl.sum()), kl=float(kl.sum()))

@@ -91,6 +91,16 @@ def test_a_shard_that_the_index_names_must_be_there(settings: dict[str, Any], tm
     assert told(settings) == []
 
 
+def test_more_processes_than_gpus(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings["deepspeed"] = {"num_processes": 2}
+    settings["train"] = {"train_batch_size": 2, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
+    for gpus, words in (("", ""), ("3,4", ""), ("3", "there is 1 GPU here: set it to 1,")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        found = told(settings)
+        assert [field for field, _ in found] == ["deepspeed.num_processes"] * bool(words)
+        assert all(words in message for _, message in found)
+
+
 def test_the_slots_of_a_hostfile_are_the_processes(settings: dict[str, Any], tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("worker-0 slots=1\nworker-1 slots=1\n")

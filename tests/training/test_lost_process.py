@@ -28,12 +28,15 @@ from rewardfl_app.supervisor.command import TRAINER_VARIABLE
 TIMEOUT_MINUTES = 0.15
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
-    """Two processes under DeepSpeed's own launcher, with the brightness of the picture as their reward."""
-    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--num_accelerators", "2"]
-    launcher += ["--master_port", str(process.free_port()), str(brightness_trainer.__file__)]
-    monkeypatch.setenv(TRAINER_VARIABLE, shlex.join(launcher))
+@pytest.fixture(params=["deepspeed.launcher.runner", "rewardfl_app.supervisor.local_ranks"])
+def config(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
+    """Two processes under DeepSpeed's own launcher and under ours, with the brightness of the picture as reward."""
+    launcher = [sys.executable, "-m", request.param]
+    if request.param.startswith("deepspeed"):
+        launcher += ["--no_local_rank", "--num_accelerators", "2", "--master_port", str(process.free_port())]
+    else:
+        launcher.append("2")
+    monkeypatch.setenv(TRAINER_VARIABLE, shlex.join([*launcher, str(brightness_trainer.__file__)]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     family = tiny_family.make_family(tmp_path / "family")
     changes = {
