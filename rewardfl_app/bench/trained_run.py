@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
 from rewardfl_app.bench.case import CaseFailed
 from rewardfl_app.config import files
 from rewardfl_app.config.schema import Config
+from rewardfl_app.runs import control
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.runs.registry import list_runs
 from rewardfl_app.runs.status import Status, read_status
@@ -50,7 +51,7 @@ def train(
             try:
                 run = _follow(child, runs_dir, before, seen)
             except BaseException:
-                _stop(child)
+                _stop(child, runs_dir, before)
                 raise
             said.seek(0)
             lines = [line for line in said.read().decode("utf-8", "replace").splitlines() if line.strip()]
@@ -68,9 +69,7 @@ def _follow(
     while True:
         ended = child.poll() is not None
         if run is None:
-            run = (
-                next((new for new in list_runs(runs_dir) if new.id not in before), None) if runs_dir.is_dir() else None
-            )
+            run = _begun(runs_dir, before)
         status = None if run is None else read_status(run)
         if status is not None and status != last:
             seen(status)
@@ -80,10 +79,18 @@ def _follow(
         time.sleep(_LOOK_EVERY)
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """As Ctrl-C does: the run finishes its step and ends."""
+def _begun(runs_dir: Path, before: Container[str]) -> RunFolder | None:
+    """The run that is there now and was not before."""
+    return next((new for new in list_runs(runs_dir) if new.id not in before), None) if runs_dir.is_dir() else None
+
+
+def _stop(child: subprocess.Popen[bytes], runs_dir: Path, before: Container[str]) -> None:
+    """As Ctrl-C does: the run finishes its step and ends. A command that does not listen is not relied on."""
     child.send_signal(signal.SIGINT)
     try:
         child.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
+    run = _begun(runs_dir, before)
+    if run is not None and not run.exit.exists() and not control.pending(run):
+        control.request(run, "stop_now")

@@ -208,8 +208,18 @@ def test_an_upload_goes_through_its_states(scorer: Callable, watched: Any, runs_
         page.get_by_role("button", name="Score a video").first.click()
         page.get_by_label("Video to score").set_input_files(metadata.parent / "train_002.mp4")
         page.get_by_role("button", name="Score this video").click()
-        page.get_by_role("button", name="Cancel").click()
+        page.locator(".fc-none", has_text="Finding faces · 40%").wait_for()
+        # The page is told something new between press and release.
+        page.evaluate("document.querySelector('.fc-tile').dataset.mark = 'the same'")
+        page.get_by_role("button", name="Cancel").hover()
+        page.mouse.down()
+        (job,) = (found for found in face_jobs.list_jobs(runs_dir) if not found.is_finished)
+        status = read_json(job.folder / "status.json") or {}
+        write_json_atomic(job.folder / "status.json", {**status, "done": 1, "total": 2})
+        page.locator(".fc-none", has_text="Finding faces · 50%").wait_for()
+        page.mouse.up()
         page.locator(".fc-none", has_text="Cancelled").wait_for()
+        assert page.locator(".fc-tile").first.get_attribute("data-mark") == "the same"
         page.get_by_role("button", name="Remove").click()
         page.locator(".fc-main").wait_for()
         assert len(face_jobs.list_jobs(runs_dir)) == 1

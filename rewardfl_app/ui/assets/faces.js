@@ -66,12 +66,16 @@ function show() {
   paintHeat();
 }
 
-function none(title, text, ...actions) {
+/* What stands where there is nothing to see yet. Its buttons stay the same nodes while `about` is the same: one that was
+   made anew between press and release would not hear of the click. */
+function none(title, text, ...actions) { nothing(title, title, text, actions); }
+function nothing(about, title, text, actions) {
   $(".fc-main").hidden = true;
   $(".fc-none").hidden = false;
   fill($(".fc-none h2"), title);
   fill($(".fc-none p"), text);
-  fill($(".fc-none-actions"), actions);
+  const box = $(".fc-none-actions");
+  if (box.dataset.about !== about) { box.dataset.about = about; fill(box, actions); }
   $(".fc-sentence").textContent = "";
   player.still();
   if (!actions.length && !title) $(".fc-none").hidden = true;
@@ -123,35 +127,39 @@ async function showJob(row) {
       const answer = await server.load_job({job: row.id}).catch(() => null);
       if (asked !== row.id) return;
       asked = "";
-      if (!answer) { none("The files of this video are gone", "Score it again.", remove(row)); return; }
+      if (!answer) { nothing(row.id + " gone", "The files of this video are gone", "Score it again.", [remove(row)]); return; }
       jobClip = answer;
     }
     if (job === row.id) showClip(jobClip);
     return;
   }
   const running = !["failed", "cancelled"].includes(row.state);
-  none(running ? "Scoring " + row.title : row.state === "failed" ? "This video was not scored" : "Cancelled", running
+  nothing(row.id + (running ? "" : " " + row.state), running ? "Scoring " + row.title : row.state === "failed" ? "This video was not scored" : "Cancelled", running
     ? [progressWords(row), el("span.bar", {class: row.total ? "" : "unknown"}, el("i", {style: "width:" + (row.total ? 100 * row.done / row.total : 0) + "%"}))]
     : [row.message.includes(row.title) ? null : el("b.fc-title", {}, row.title), row.message],
-    running ? null : el("button.btn.primary", {type: "button", onclick: () => own.add()}, "Choose another video"), running ? null : again(row), remove(row));
+    [running ? null : el("button.btn.primary", {type: "button", onclick: () => own.add()}, "Choose another video"), running ? null : again(row), remove(row)]);
   $(".fc-none").dataset.state = row.state;
 }
 
 function again(row) {
-  return el("button.btn", {type: "button", onclick: async event => {
-    event.currentTarget.disabled = true;
+  const button = el("button.btn", {type: "button", onclick: async () => {
+    button.disabled = true;
     const answer = await server.start_again({job: row.id}).catch(() => ({error: "The app does not answer."}));
+    button.disabled = false;
     if (answer.job) { job = awaited = answer.job; remember(); show(); } else fill($(".fc-none p"), answer.error);
   }}, "Try again");
+  return button;
 }
 
 function remove(row) {
   const running = !["done", "failed", "cancelled"].includes(row.state);
-  return el("button.btn", {type: "button", onclick: async event => {
-    event.currentTarget.disabled = true;
-    await server.end_job({job: row.id}).catch(() => null);
-    if (!running) { job = null; remember(); }
+  const button = el("button.btn", {type: "button", onclick: async () => {
+    button.disabled = true;
+    const answer = await server.end_job({job: row.id}).catch(() => null);
+    if (!answer) button.disabled = false;
+    else if (!running) { job = null; remember(); }
   }}, running ? "Cancel" : "Remove");
+  return button;
 }
 
 async function json(path, version) {

@@ -24,6 +24,7 @@ class OwnVideos {
     this.run = null;
     this.open = null;
     this.pictures = new Map();
+    this.tiles = new Map();  // job id -> {node, its parts}
     this.busy = false;
     this.listen();
   }
@@ -195,11 +196,34 @@ class OwnVideos {
     this.strip.hidden = !this.jobs.length;
     this.$(".fc-close").hidden = !this.jobs.length;
     if (open && RFL.isShown(this.root)) this.loadExamples();
-    fill(this.strip, el("button.tile-add", {type: "button", "aria-expanded": String(open), onclick: () => { this.open = !open; this.paint(); }}, el("b", {}, "+"), el("span", {}, "Score a video")),
-      this.jobs.map(job => el("button.fc-tile.wide", {type: "button", "aria-pressed": String(job.id === this.chosen), "data-state": job.state, "data-job": job.id, title: job.title + " · " + RFL.when(job.created), onclick: () => { this.open = false; this.onpick(job.id); }},
-        el("span.tile-pic", {}, this.picture(job)),
-        el("span.tile-text", {}, el("b", {}, job.title), el("small", {}, this.word(job)),
-          ENDED.has(job.state) ? null : el("span.bar", {class: job.total ? "" : "unknown"}, el("i", {style: "width:" + (job.total ? 100 * job.done / job.total : 0) + "%"}))))));
+    this.adder ??= el("button.tile-add", {type: "button", onclick: () => { this.open = this.form.hidden; this.paint(); }}, el("b", {}, "+"), el("span", {}, "Score a video"));
+    this.adder.setAttribute("aria-expanded", String(open));
+    for (const id of [...this.tiles.keys()]) if (!this.jobs.some(job => job.id === id)) this.tiles.delete(id);
+    const nodes = [this.adder, ...this.jobs.map(job => this.tile(job))];
+    if (nodes.length !== this.strip.children.length || nodes.some((node, at) => node !== this.strip.children[at])) fill(this.strip, nodes);
+  }
+
+  /* A tile stays the same node while its job goes on: one that was made anew between press and release would not hear of
+     the click. */
+  tile(job) {
+    const {el, fill} = RFL;
+    let known = this.tiles.get(job.id);
+    if (!known) {
+      known = {picture: el("span.tile-pic"), word: el("small"), bar: el("span.bar", {}, el("i"))};
+      known.node = el("button.fc-tile.wide", {type: "button", "data-job": job.id, title: job.title + " · " + RFL.when(job.created), onclick: () => { this.open = false; this.onpick(job.id); }},
+        known.picture, el("span.tile-text", {}, el("b", {}, job.title), known.word, known.bar));
+      this.tiles.set(job.id, known);
+    }
+    known.node.setAttribute("aria-pressed", String(job.id === this.chosen));
+    known.node.dataset.state = job.state;
+    const word = this.word(job);
+    if (known.word.textContent !== word) known.word.textContent = word;
+    known.bar.hidden = ENDED.has(job.state);
+    known.bar.classList.toggle("unknown", !job.total);
+    known.bar.firstElementChild.style.width = (job.total ? 100 * job.done / job.total : 0) + "%";
+    const picture = this.picture(job);
+    if (!known.picture.firstChild || !known.picture.firstChild.isEqualNode(picture)) fill(known.picture, picture);
+    return known.node;
   }
 
   word(job) {

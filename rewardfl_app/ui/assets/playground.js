@@ -123,7 +123,11 @@ function paintWait(row, result, v) {
   const warning = $(".pg-warning");
   warning.textContent = (row && row.warning) || "";
   warning.hidden = !warning.textContent;
-  fill($(".pg-wait-actions"), !row ? null : waiting || working ? el("button.btn.small", {type: "button", onclick: () => end(row.id)}, "Cancel")
+  // The same buttons while there is the same to do: one made anew between press and release would not hear of the click.
+  const actions = $(".pg-wait-actions"), about = row ? [row.id, waiting || working ? "going" : row.state, Boolean(result)].join(" ") : "";
+  if (actions.dataset.about === about) return;
+  actions.dataset.about = about;
+  fill(actions, !row ? null : waiting || working ? el("button.btn.small", {type: "button", onclick: () => end(row.id)}, "Cancel")
     : [el("button.btn.small.primary", {type: "button", onclick: () => again(result || row, false)}, "Ask again"), el("button.btn.small", {type: "button", onclick: () => end(row.id)}, "Delete")]);
 }
 

@@ -15,8 +15,8 @@ class PreviewHistory {
     const {fill} = RFL, {going, ids, results, chosen} = this.last = state;
     const rows = [...going, ...ids.slice(0, this.shown).map(id => results.get(id)).filter(Boolean)];
     this.root.hidden = !rows.length;
-    const key = JSON.stringify([rows.map(row => [row.id, row.state, row.done, row.total, row.message, row.prompt, Boolean(row.thumbnail || (results.get(row.id) || {}).thumbnail)]), chosen, ids.length]);
-    if (key === this.painted) return;
+    const key = JSON.stringify([rows.map(row => [row.id, row.state, Boolean(row.total), row.prompt, Boolean(row.thumbnail || (results.get(row.id) || {}).thumbnail)]), chosen, ids.length]);
+    if (key === this.painted) { going.forEach(row => this.goOn(row)); return; }
     this.painted = key;
     const focused = this.root.querySelector(":focus")?.closest("[data-job]")?.dataset.job;
     this.root.querySelector(".pg-history-head .muted").textContent = ids.length + (ids.length === 1 ? " video" : " videos") + (going.length ? ", " + going.length + " in line" : "");
@@ -27,13 +27,22 @@ class PreviewHistory {
     if (focused) this.root.querySelector('[data-job="' + focused + '"] .pg-tile')?.focus();
   }
 
+  /* How far a video is, without making its buttons anew: one that is pressed must still hear of its release. */
+  goOn(row) {
+    const cell = this.root.querySelector('[data-job="' + CSS.escape(row.id) + '"]'), word = pgWord(row);
+    if (!cell || row.state !== "working") return;
+    cell.querySelector(".pg-tile-text small").textContent = word;
+    cell.querySelector(".pg-tile").setAttribute("aria-label", row.prompt + ": " + word);
+    cell.querySelector(".bar i").style.width = (row.total ? 100 * row.done / row.total : 0) + "%";
+  }
+
   tile(row, known, chosen) {
     const {el, fixed} = RFL, going = row.state === "waiting" || row.state === "working";
     const values = known.values || {}, base = (values.base || {}).reward, tuned = (values.tuned || {}).reward;
     const scores = row.state !== "done" ? null : known.tuned
       ? el("span.pg-tile-scores", {}, el("span.before", {}, fixed(base, 2)), " → ", el("b", {"data-tone": tuned > base + 0.005 ? "up" : tuned < base - 0.005 ? "down" : "flat"}, fixed(tuned, 2)))
       : el("span.pg-tile-scores", {}, el("span.before", {}, fixed(base, 2)));
-    const word = {waiting: "waits", working: row.message || "starting", failed: "failed", cancelled: "cancelled"}[row.state];
+    const word = pgWord(row);
     return el("div.pg-cell", {"data-job": row.id, "data-state": row.state},
       el("button.pg-tile", {type: "button", "aria-pressed": String(row.id === chosen), title: row.prompt, "aria-label": row.prompt + (word ? ": " + word : ""), onclick: () => this.onpick(row.id)},
         el("span.tile-pic", {}, known.thumbnail ? el("img", {src: known.thumbnail, alt: ""}) : null),
@@ -42,6 +51,8 @@ class PreviewHistory {
       el("button.pg-x", {type: "button", "aria-label": (going ? "Cancel: " : "Delete: ") + row.prompt, title: going ? "Cancel" : "Delete", onclick: () => this.onend(row.id)}, "×"));
   }
 }
+
+const pgWord = row => ({waiting: "waits", working: row.message || "starting", failed: "failed", cancelled: "cancelled"}[row.state]);
 
 /* With what a video was made, in few words. */
 function pgMade(result) {
