@@ -93,14 +93,10 @@ def predict_velocity(
         sigma: noise level in (0, 1], one number or one per sample [B]; the network sees 1000 sigma.
         text: [B, L, D]. condition: mask and condition latents [B, 4 + C, T, h, w].
     """
-    sigmas = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
-    around = expert.config["in_channels"] == expert.config["out_channels"]
-    with threads.suited_to(expert, x):
-        return (_velocity_around_given if around else _velocity)(expert, x, sigmas, text, condition)
-
-
-def _velocity(expert: WanTransformer3DModel, x: Tensor, sigmas: Tensor, text: Tensor, condition: Tensor) -> Tensor:
     dtype = compute_dtype(expert)
+    sigmas = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
+    if expert.config["in_channels"] == expert.config["out_channels"]:
+        return _velocity_around_given(expert, x, sigmas, text, condition)
     hidden = torch.cat([x, condition.to(x.dtype)], dim=1).to(dtype)
     return expert(
         hidden_states=hidden, timestep=1000.0 * sigmas, encoder_hidden_states=text.to(dtype), return_dict=False
@@ -131,7 +127,9 @@ def velocities(
     4 + C, T, h, w]."""
 
     def velocity(step: int, x: Tensor) -> Tensor:
-        return predict_velocity(experts[grid.experts[step]], x, grid.sigmas[step], text, condition)
+        expert = experts[grid.experts[step]]
+        with threads.suited_to(expert, x):
+            return predict_velocity(expert, x, grid.sigmas[step], text, condition)
 
     return velocity
 

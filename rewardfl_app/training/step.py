@@ -299,7 +299,7 @@ class TrainingStep:
         noise = torch.stack(noises).to(clean.device)
         sigmas = torch.tensor([grid.sigmas[i] for i in drawn], device=clean.device)
         values = torch.zeros(len(batch.slots), device=clean.device)
-        with torch.enable_grad():
+        with torch.enable_grad(), threads.suited_to(self._model.experts[self._trained[0]], clean):
             for expert in self._trained:
                 chosen = [i for i, at in enumerate(drawn) if grid.experts[at] == expert]
                 # Where the weights are divided, the other processes wait for this one to run the expert, too.
