@@ -87,8 +87,9 @@ def test_two_processes_on_one_video_are_one(make_run: MakeRun, forked_trainers: 
     mine, theirs = videos(two), videos(one)
     assert set(mine) == set(theirs) and len(mine) == 9
     for place, frames in mine.items():
-        off = np.abs(frames - theirs[place])  # the coding makes more of a last bit
-        assert off.max() <= 8 and off.mean() < 0.05, place
+        # One pixel that is rounded the other way, and the coder spends its bits elsewhere; another video is tens away.
+        off = np.abs(frames - theirs[place])
+        assert off.max() <= 8 and off.mean() < 0.5, place
 
 
 @pytest.mark.parametrize(
