@@ -6,7 +6,6 @@ cost ~ size ** exponent, by least squares of the logarithms: 1 is twice the cost
 from __future__ import annotations
 
 import csv
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from rewardfl_app.bench import case, memory, timing, trained_run
 from rewardfl_app.bench.report import Mark, Progress, Report
 from rewardfl_app.bench.workload import Workload, changed
-from rewardfl_app.config import family
+from rewardfl_app.config import devices, family
 from rewardfl_app.config.schema import Config
 from rewardfl_app.data import manifest, video
 from rewardfl_app.runs import metrics
@@ -196,7 +195,7 @@ def _operations(workload: Workload, tokens: int) -> float:
 
 def _scale(report: Report, base: Config, folder: Path, progress: Progress) -> None:
     """Strong scaling: the same videos an update on more processes, as runs, each process with as many threads."""
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // max(PROCESSES)))}
+    threads = {"OMP_NUM_THREADS": str(devices.threads_each(max(PROCESSES)))}
     seconds = []
     for place, processes in enumerate(PROCESSES):
         progress(f"a run on {processes} processes", place, len(PROCESSES))

@@ -174,7 +174,7 @@ def _train(runs_dir: Path, name: str, variant: str, seed: int, assignments: Sequ
     environment = dict(os.environ, OMP_WAIT_POLICY="PASSIVE")
     if jobs > 1:
         processes = jobs * presets.preset("pocket").deepspeed.num_processes
-        environment["OMP_NUM_THREADS"] = str(max(1, devices.num_processors() // processes))
+        environment["OMP_NUM_THREADS"] = str(devices.threads_each(processes))
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     for path in runs_dir.glob("*"):
         if (jsonfile.read_json(RunFolder(path).run_info) or {}).get("name") == name:

@@ -39,8 +39,7 @@ class Team:
         files.dump(config, folder / "config.yaml")
         meeting = {"WORLD_SIZE": str(self._size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
         if self._size > 1 and not devices.visible_gpus():
-            threads = str(max(devices.num_processors() // self._size, 1))
-            meeting["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", threads)
+            meeting["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(devices.threads_each(self._size)))
         for rank in range(self._size):
             with (folder / f"said {rank}").open("wb") as said:
                 self._members.append(
@@ -53,7 +52,11 @@ class Team:
                         env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                     )
                 )
-        ready = self._told()
+        try:
+            ready = self._told()
+        except BaseException:
+            self._end()
+            raise
         self.added = sum(member["added"] for member in ready)
         self.peak = sum(member["peak"] for member in ready)
 
@@ -63,6 +66,9 @@ class Team:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for member in self._members:
             member.kill()
             member.communicate()

@@ -85,12 +85,16 @@ def _begun(runs_dir: Path, before: Container[str]) -> RunFolder | None:
 
 
 def _stop(child: subprocess.Popen[bytes], runs_dir: Path, before: Container[str]) -> None:
-    """As Ctrl-C does: the run finishes its step and ends. A command that does not listen is not relied on."""
-    child.send_signal(signal.SIGINT)
+    """The run finishes its step and ends, and the command that follows it with it.
+
+    By a request: a command that was started in the background of a shell ignores Ctrl-C.
+    """
+    run = _begun(runs_dir, before)
+    if run is None:
+        child.send_signal(signal.SIGINT)
+    else:
+        control.request(run, "stop_and_save")
     try:
         child.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
-    run = _begun(runs_dir, before)
-    if run is not None and not run.exit.exists() and not control.pending(run):
-        control.request(run, "stop_now")

@@ -27,3 +27,8 @@ def visible_gpus() -> tuple[str, ...]:
 def num_processors() -> int:
     """The processors that this process may use, at least 1."""
     return len(os.sched_getaffinity(0))
+
+
+def threads_each(num_processes: int) -> int:
+    """The threads of each of several processes that share the processors, at least 1."""
+    return max(num_processors() // num_processes, 1)

@@ -89,7 +89,7 @@ def train_environment(place: Placement, port: int) -> dict[str, str]:
     env.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     if place.num_processes > 1:
         # Each would start as many threads as there are processors.
-        env.setdefault("OMP_NUM_THREADS", str(max(devices.num_processors() // place.num_processes, 1)))
+        env.setdefault("OMP_NUM_THREADS", str(devices.threads_each(place.num_processes)))
     else:
         env.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
     if place.chosen:
