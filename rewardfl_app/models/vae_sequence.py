@@ -11,10 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, WanResidualBlock, patchify, unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanResample,
+    WanResidualBlock,
+    WanUpsample,
+    patchify,
+    unpatchify,
+)
 from torch import Tensor
 
-from rewardfl_app.models import frozen_conv
+from rewardfl_app.models import doubled_conv, frozen_conv
 from rewardfl_app.models.norm_silu import norm_silu
 
 if TYPE_CHECKING:
@@ -182,5 +188,8 @@ def _each_frame(layer: WanResample, x: Tensor) -> Tensor:
     batch, channels, frames, height, width = x.shape
     images = x.permute(0, 2, 1, 3, 4).reshape(batch * frames, channels, height, width)
     resize, conv = layer.resample
-    images = frozen_conv.pictures(conv, resize(images))
+    if isinstance(resize, WanUpsample) and doubled_conv.fits(resize, conv, images):
+        images = doubled_conv.convolve(images, conv.weight, conv.bias)
+    else:
+        images = frozen_conv.pictures(conv, resize(images))
     return images.view(batch, frames, *images.shape[1:]).permute(0, 2, 1, 3, 4)

@@ -136,11 +136,11 @@ class _Units:
 
 # By the shape of the decoder (blocks of a level, or the residual kind of Wan2.2-TI2V-5B) and the bytes of a number.
 _DECODERS = {
-    (1, 4): _Units(Line(93.0, 41.0), Line(-18.9, 45.4), Line(-16.0, 20.0), 58.0),
+    (1, 4): _Units(Line(93.0, 41.0), Line(-34.5, 48.3), Line(-17.9, 22.0), 60.0),
     (1, 2): _Units(Line(98.6, 70.9), Line(-6.2, 62.3), Line(-5.5, 25.6), 71.7),
-    (2, 4): _Units(Line(130.6, 44.0), Line(-41.6, 56.1), Line(-16.0, 20.0), 67.3),
+    (2, 4): _Units(Line(130.6, 44.0), Line(-43.6, 58.1), Line(-17.9, 22.0), 69.0),
     (2, 2): _Units(Line(139.8, 56.1), Line(-27.9, 52.5), Line(-19.5, 26.0), 71.3),
-    (0, 4): _Units(Line(38.6, 11.7), Line(-11.5, 15.5), Line(-4.9, 6.5), 18.6),
+    (0, 4): _Units(Line(38.6, 11.7), Line(-11.5, 15.2), Line(-4.9, 6.9), 18.9),
     (0, 2): _Units(Line(43.6, 17.2), Line(-8.0, 14.6), Line(-6.4, 8.5), 19.7),
 }
 

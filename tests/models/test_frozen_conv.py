@@ -45,7 +45,7 @@ def kept(work: Callable[[], Tensor]) -> int:
 
 @pytest.mark.parametrize("as_on_a_gpu", [False, True])
 @pytest.mark.parametrize("has_past", [False, True])
-@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5, 8])
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("outputs", [3, 7])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), ((3, 1, 1), (1, 0, 0))])
@@ -77,6 +77,28 @@ def test_a_convolution_that_looks_at_one_frame_needs_no_past(has_past: bool) -> 
     found = frozen_conv.causal(conv, x, clip(2, 2) if has_past else None)
     torch.testing.assert_close(found, conv(x))
     torch.testing.assert_close(gradients(found, [x]), gradients(conv(x), [x]))
+
+
+def test_pairs_of_frames_take_four_convolutions_and_are_as_exact_as_six(monkeypatch: pytest.MonkeyPatch) -> None:
+    """17 frames: three alone (1 + 2 + 3), 7 pairs of 4."""
+    conv, x = causal_conv(3, 1, torch.float32), clip(1, 17)
+    wanted = frozen_conv.causal(conv.double(), x)
+    conv, x = conv.float(), x.detach().float().requires_grad_(True)
+    count, convolve = 0, torch.nn.functional.conv2d
+
+    def counted(pictures: Tensor, *rest: object, **named: object) -> Tensor:
+        nonlocal count
+        count += len(pictures)
+        return convolve(pictures, *rest, **named)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", counted)
+    paired = frozen_conv.causal(conv, x)
+    assert count == 34
+    monkeypatch.setattr(frozen_conv, "_num_pairs", lambda *_: 0)
+    single = frozen_conv.causal(conv, x)
+    assert count == 34 + 48
+    errors = [float((found.double() - wanted).norm() / wanted.norm()) for found in (paired, single)]
+    assert 0 < errors[0] <= 2 * errors[1]
 
 
 def test_half_precision_is_rounded_once() -> None:
