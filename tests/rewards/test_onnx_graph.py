@@ -213,6 +213,54 @@ def test_gradients_reach_the_input_and_no_weight(tmp_path: Path) -> None:
     assert torch.autograd.gradcheck(lambda v: graph.double()(v)[0].sum(), x, atol=1e-6)
 
 
+def _of_torch(weight: np.ndarray, **options: Any) -> Any:
+    return lambda x: torch.nn.functional.conv2d(x, torch.from_numpy(weight).to(x), **options)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "weight", "options"),
+    [
+        ({"pads": [1, 1, 1, 1]}, (6, 4, 3, 3), {"padding": 1}),
+        ({"pads": [1, 1, 1, 1], "strides": [2, 2]}, (6, 4, 3, 3), {"padding": 1, "stride": 2}),
+        ({"strides": [3, 2]}, (6, 4, 1, 1), {"stride": (3, 2)}),
+        ({"pads": [2, 1, 2, 1], "dilations": [2, 1]}, (6, 4, 3, 3), {"padding": (2, 1), "dilation": (2, 1)}),
+        ({"pads": [1, 1, 1, 1], "group": 2}, (6, 2, 3, 3), {"padding": 1, "groups": 2}),
+    ],
+)
+def test_convolution_has_the_gradient_of_pytorchs_and_keeps_nothing(
+    attributes: dict[str, Any], weight: tuple[int, ...], options: dict[str, Any], tmp_path: Path
+) -> None:
+    values = _random(*weight)
+    graph = OnnxGraph(_write(tmp_path / "g.onnx", [_n("Conv", ["x", "w"], **attributes)], {"w": values})).double()
+    x = torch.from_numpy(IMAGE).double().requires_grad_()
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each):
+        mine = graph(x)[0]
+    theirs = _of_torch(values, **options)(x)
+    torch.testing.assert_close(mine, theirs)
+    assert kept == [values.size]  # the weight, which is there anyway
+    weights = torch.randn_like(theirs)
+    (wanted,) = torch.autograd.grad(theirs, x, weights)
+    torch.testing.assert_close(torch.autograd.grad(mine, x, weights)[0], wanted)
+    mapped = torch.vmap(lambda one: graph(one[None])[0][0])(x)
+    torch.testing.assert_close(torch.autograd.grad(mapped, x, weights)[0], wanted)
+
+
+def test_batch_norm_keeps_what_it_multiplies_by_alone(tmp_path: Path) -> None:
+    weights = {"s": _random(4), "b": _random(4), "m": _random(4), "v": np.abs(_random(4)) + 0.1}
+    graph = OnnxGraph(_write(tmp_path / "g.onnx", [_n("BatchNormalization", ["x", "s", "b", "m", "v"])], weights))
+    x = torch.from_numpy(IMAGE).requires_grad_()
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.numel()) or each, lambda each: each):
+        mine = graph(x)[0]
+    assert sum(kept) == 4
+    scale, shift, mean, variance = (torch.from_numpy(value) for value in weights.values())
+    theirs = torch.nn.functional.batch_norm(x, mean, variance, scale, shift)
+    torch.testing.assert_close(mine, theirs)
+    given = torch.randn_like(x)
+    torch.testing.assert_close(torch.autograd.grad(mine, x, given), torch.autograd.grad(theirs, x, given))
+
+
 @pytest.mark.parametrize("shape", [(4, 1, 1), (1,)])
 def test_prelu_has_the_gradient_of_pytorchs(shape: tuple[int, ...], tmp_path: Path) -> None:
     slope = _random(*shape)

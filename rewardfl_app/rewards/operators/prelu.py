@@ -40,4 +40,4 @@ class _PRelu(torch.autograd.Function):
         x, slope = ctx.saved_tensors
         positive = torch.ops.aten.threshold_backward(grad, x, 0)  # zero where x <= 0
         each = slope if slope.numel() == 1 else slope.view(-1, *[1] * (x.ndim - 2))
-        return (grad - positive) * each + positive, None
+        return (grad - positive).mul_(each).add_(positive), None
