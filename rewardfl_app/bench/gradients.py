@@ -44,6 +44,8 @@ EXACT_WAYS = (
     Way("decoded at once", _sampling(decode_chunk=None)),
     Way("decoded 1 latent frame at a time", _sampling(decode_chunk=1)),
     Way("decoded 2 latent frames at a time", _sampling(decode_chunk=2)),
+    Way("every step run again", _sampling(keep_graphs=0)),
+    Way("2 steps' graphs kept", _sampling(keep_graphs=2)),
 )
 WAYS = (
     *EXACT_WAYS,

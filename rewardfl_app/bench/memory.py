@@ -57,7 +57,7 @@ def measure(config: Config, progress: Progress) -> Report:
 
 def with_steps(config: Config, k: int, chunk: int) -> Config:
     """The configuration where the last k (1 to 8) of eight steps carry the gradient and the divergence, of one video,
-    decoded `chunk` latent frames at a time. Raises ConfigError."""
+    decoded `chunk` latent frames at a time, no step's graph kept. Raises ConfigError."""
     both = {"trainable_models": "dit,dit2"} if k > _low_noise_steps(config) else {"trainable_models": "dit2"}
     return changed(
         config,
@@ -69,6 +69,7 @@ def with_steps(config: Config, k: int, chunk: int) -> Config:
             "final_timestep": 7,
             "gradient_mode": "last_k",
             "decode_chunk": chunk,
+            "keep_graphs": 0,
         },
         reward={"kl_weight": config.reward.kl_weight or 1.0, "kl_steps": "gradient", "kl_through_x": True},
         train={"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "train_batch_size": 1},

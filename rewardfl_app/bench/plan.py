@@ -15,7 +15,8 @@ from rewardfl_app.bench.report import Mark, Progress, Report
 from rewardfl_app.bench.workload import Workload, connect_alone
 from rewardfl_app.config.schema import Config
 from rewardfl_app.planning import memory_plan
-from rewardfl_app.planning.memory_plan import GB, MemoryPlan
+from rewardfl_app.planning.memory_plan import MemoryPlan
+from rewardfl_app.planning.phase import GB
 from rewardfl_app.runs.folder import RunFolder
 from rewardfl_app.training import checkpointing
 from rewardfl_app.training.checkpointing import Position

@@ -43,7 +43,14 @@ _POCKET: Sections = {
         "dtype": "float32",
     },
     "data": {"num_frames": 17, "height": 64, "width": 64, "max_pixels": 4096, "fps": 8},
-    "sampling": {"num_inference_steps": 8, "shift": 5.0, "mid_timestep": 4, "final_timestep": 7, "decode_chunk": None},
+    "sampling": {
+        "num_inference_steps": 8,
+        "shift": 5.0,
+        "mid_timestep": 4,
+        "final_timestep": 7,
+        "decode_chunk": None,
+        "keep_graphs": 4,
+    },
     "reward": {"kl_weight": 5.0, "kl_steps": "expert", "det_size": 96},
     "lora": {"lora_base_model": "dit2", "lora_rank": 16},
     "train": {

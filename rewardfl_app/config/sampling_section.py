@@ -55,6 +55,13 @@ class SamplingConfig(Section):
     num_renoised: int = _field(
         2, "Noisings of the finished video that are averaged when gradient_mode is `draft_lv`.", ge=1
     )
+    keep_graphs: int = _field(
+        0,
+        "Of how many steps, the last ones that carry the gradient, to keep what the gradient needs from sampling on "
+        "instead of running the step again for it: a forward pass less for each, but the memory of its graph. Has no "
+        "effect when gradient_mode is `draft_lv`.",
+        ge=0,
+    )
     prefix_seeds: int = _field(
         0,
         "Noises per clip whose frozen leading steps (those before a network that trains) are computed once and kept, "

@@ -25,6 +25,7 @@ class LoraLinear(Linear):
     """
 
     joined = True
+    inputs_alone = False
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[..., in] -> [..., out], in the number format of the layer below."""
@@ -57,6 +58,17 @@ def apart() -> Iterator[None]:
         LoraLinear.joined = before
 
 
+@contextmanager
+def inputs_alone() -> Iterator[None]:
+    """Inside, a backward pass gives no gradient to the LoRA's own weights where layer and LoRA are one operation: for
+    one that asks for none of them, which autograd cannot tell an operation that also leads to others."""
+    LoraLinear.inputs_alone = True
+    try:
+        yield
+    finally:
+        LoraLinear.inputs_alone = False
+
+
 class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
@@ -71,6 +83,8 @@ class _Joined(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, a, b, inner = ctx.saved_tensors
         needs_x, _, _, needs_a, needs_b, _ = ctx.needs_input_grad
+        if not torch.compiler.is_compiling() and LoraLinear.inputs_alone:
+            needs_a = needs_b = False
         given = grad.reshape(-1, grad.shape[-1])
         wide = given.to(b.dtype)
         through = wide @ b
@@ -79,7 +93,11 @@ class _Joined(torch.autograd.Function):
             grad_x = (given @ weight).to(a.dtype).addmm_(through, a, alpha=ctx.scale).to(rows.dtype)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         if needs_a:
-            grad_a = (through.t() @ rows.to(a.dtype)).mul_(ctx.scale)
+            grad_a = _times(ctx.scale, through.t() @ rows.to(a.dtype))
         if needs_b:
-            grad_b = (wide.t() @ inner).mul_(ctx.scale)
+            grad_b = _times(ctx.scale, wide.t() @ inner)
         return grad_x, None, None, grad_a, grad_b, None
+
+
+def _times(scale: float, product: Tensor) -> Tensor:
+    return product if scale == 1 else product.mul_(scale)

@@ -134,6 +134,23 @@ def velocities(
     return velocity
 
 
+def velocities_together(
+    experts: Mapping[Expert, WanTransformer3DModel],
+    grid: Grid,
+    text: Tensor,
+    condition: Tensor,
+    steps: Sequence[int],
+    latents: Sequence[Tensor],
+) -> list[Tensor]:
+    """The velocities of several steps of one expert, at the latents [B, C, T, h, w] that enter each, as one batch."""
+    number, batch = len(steps), len(text)
+    sigmas = torch.tensor([grid.sigmas[step] for step in steps], device=text.device).repeat_interleave(batch)
+    expert, x = experts[grid.experts[steps[0]]], torch.cat(list(latents))
+    with threads.suited_to(expert, x):
+        v = predict_velocity(expert, x, sigmas, text.repeat(number, 1, 1), condition.repeat(number, 1, 1, 1, 1))
+    return list(v.split(batch))
+
+
 def seeded_noise(shape: Sequence[int], *key: int) -> Tensor:
     """Standard normal float32 noise of `shape` on the CPU, the same for the same key on every machine and in every
     layout of ranks.

@@ -11,6 +11,7 @@ from rewardfl_app.config.schema import Config
 from rewardfl_app.planning import memory_plan
 from rewardfl_app.planning.machine import Machine
 from rewardfl_app.planning.memory_plan import MemoryPlan
+from rewardfl_app.planning.phase import GB
 
 _FEWER_FRAMES = (81, 65, 49, 33, 17)
 _LEAST_SIDE = 256
@@ -41,8 +42,8 @@ class Verdict:
                 "phase": phase.name,
                 "device_gb": phase.device_gb,
                 "host_gb": phase.host_gb,
-                "device": {part.what: part.size / memory_plan.GB for part in phase.device},
-                "host": {part.what: part.size / memory_plan.GB for part in phase.host},
+                "device": {part.what: part.size / GB for part in phase.device},
+                "host": {part.what: part.size / GB for part in phase.host},
             }
             for phase in self.plan.phases
         ]
@@ -166,6 +167,8 @@ def _changes(config: Config) -> Iterable[Settings]:
     for chunk in (4, 2, 1):
         if (config.sampling.decode_chunk or latent_frames) > chunk:
             yield {"sampling.decode_chunk": chunk}
+    if config.sampling.keep_graphs:
+        yield {"sampling.keep_graphs": 0}
     if config.evaluation.batch_size > 1:
         yield {"evaluation.batch_size": 1}
     if not model.use_gradient_checkpointing:

@@ -7,20 +7,19 @@ phase's largest. One face in every frame is assumed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rewardfl_app.config import family, schedule
 from rewardfl_app.config.schema import Config
 from rewardfl_app.planning import activations
 from rewardfl_app.planning.activations import BYTES
 from rewardfl_app.planning.network_sizes import NETWORKS
+from rewardfl_app.planning.phase import Part, Phase
+from rewardfl_app.planning.sampling_memory import SamplingMemory
 
-GB = 1e9
 # Of a process with everything imported, as measured; on a GPU its context and the libraries' workspaces too.
 _PROCESS_HOST, _PROCESS_HOST_BESIDE_GPU, _PROCESS_DEVICE = 0.66e9, 3.0e9, 1.0e9
-# On a CPU the C allocator keeps what small blocks leave between them: measured over counted bytes of a step (many small
-# ones) and of a decode (few large ones).
-_SCATTERED_STEP, _SCATTERED_DECODE = 2.2, 1.17
+_SCATTERED_DECODE = 1.17  # on a CPU, of few large blocks: see sampling_memory
 _CLIP_CACHE = 4 * 2**30  # of encoded clips, in a process: rendering.clips
 _LARGEST_BUCKET = 4 * 500_000_000  # of a reduction: training.engine
 _LIVE_WEIGHTS = 1_000_000_000  # parameters that ZeRO 3 holds together at a time, DeepSpeed's default
@@ -36,35 +35,8 @@ class FaceNetworks:
 
 
 # antelopev2 (SCRFD-10GF at 640 x 640, ResNet-100) with a ResNet-50 as judge: by the sizes of their layers.
-_FACES = {"pocket": FaceNetworks(8e6, 2.0e6, 4.5e6), "": FaceNetworks(0.46e9, 0.05e9, 0.09e9)}
+_FACES = {"pocket": FaceNetworks(8e6, 2.0e6, 1.8e6), "": FaceNetworks(0.46e9, 0.05e9, 0.036e9)}
 _FRAMES_AT_ONCE = 16  # of 640 x 640: rewards.detector
-
-
-@dataclass(frozen=True)
-class Part:
-    """What some memory is for, in bytes."""
-
-    what: str
-    size: float
-
-
-@dataclass
-class Phase:
-    """A phase of a run with its parts on one device and on one machine."""
-
-    name: str
-    device: list[Part] = field(default_factory=list)
-    host: list[Part] = field(default_factory=list)
-
-    @property
-    def device_gb(self) -> float:
-        """On each device; where there is none, on the host."""
-        return sum(part.size for part in self.device) / GB
-
-    @property
-    def host_gb(self) -> float:
-        """On each machine, of all its processes."""
-        return sum(part.size for part in self.host) / GB
 
 
 @dataclass(frozen=True)
@@ -111,7 +83,7 @@ class _Planner:
         lora = config.lora
         # A network that trains whole keeps the inputs of all its products, as a LoRA on all of them does.
         targets = ("q", "k", "v", "o", "ffn.0", "ffn.2") if self.whole else lora.lora_target_modules
-        self.steps = activations.transformer(
+        steps = activations.transformer(
             self.network,
             self.tokens // self.shares,
             config.model.dtype,
@@ -124,7 +96,8 @@ class _Planner:
         self.decoder = activations.decoder(
             self.network, config.model.dtype, self.latent_frames, self.height * self.width
         )
-        self.step_factor, self.decode_factor = (1.0, 1.0) if on_gpu else (_SCATTERED_STEP, _SCATTERED_DECODE)
+        self.sampling = SamplingMemory(config, steps, on_gpu)
+        self.decode_factor = 1.0 if on_gpu else _SCATTERED_DECODE
         self.faces = _FACES["pocket" if config.model.model_name == "pocket" else ""]
         numbers = self.network.lora_parameters(lora.lora_target_modules, lora.lora_rank)
         self.numbers = float(len(self.trained) * (self.network.parameters if self.whole else numbers))
@@ -144,21 +117,19 @@ class _Planner:
         train, evaluation = self.config.train, self.config.evaluation
         yield Phase("encoding the clips", [*self._encoding()], [*self._process()])
         if self._prefix_is_kept:
-            steps = Part("a step of the high-noise expert", self.step_factor * self.steps.reference)
+            steps = Part("a step of the high-noise expert", self.sampling.reference)
             expert = Part("the high-noise expert", self._expert_bytes)
             yield Phase("the leading steps", [*self._device(), expert, steps], [*self._process()])
         resident, beside = [*self._resident()], [*self._process(), *self._offloaded()]
         yield Phase("loading", resident, beside)
-        batch = train.per_device_train_batch_size
-        step = self._gradient_step(batch)
-        with_graph = bool(set(schedule.kl_steps(self.config)) - set(schedule.gradient_steps(self.config)))
-        sampled = step if with_graph and self._penalised else Part("a step", batch * self._forward)
-        waiting = [*beside, *self._activations_on_host(batch)]
-        gradients = Part("gradients", 4 * self.numbers)
-        yield Phase("sampling", [*resident, gradients, sampled], waiting if with_graph else beside)
-        yield Phase("decoding and scoring", [*resident, gradients, *self._decoding(batch)], beside)
-        yield Phase("backward through the steps", [*resident, gradients, step], waiting)
-        yield Phase("updating the weights", [*resident, gradients, *self._updating()], beside)
+        batch, sampling = train.per_device_train_batch_size, self.sampling
+        here = [*resident, Part("gradients", 4 * self.numbers)]
+        waiting = [Part(part.what, self.per_machine * part.size) for part in sampling.on_host()]
+        yield Phase("sampling", [*here, *sampling.sampled()], [*beside, *(waiting if sampling.has_graphs else [])])
+        scored = [*beside, *(waiting if sampling.num_kept else [])]
+        yield Phase("decoding and scoring", [*here, *sampling.kept(), *self._decoding(batch)], scored)
+        yield Phase("backward through the steps", [*here, *sampling.pulled_back()], [*beside, *waiting])
+        yield Phase("updating the weights", [*here, *self._updating()], beside)
         yield Phase("evaluating", [*resident, *self._rendering(evaluation.batch_size)], beside)
         copied = Part("weights and moments to write", 4 * self.numbers)
         yield Phase("saving", resident, [*beside, copied])
@@ -179,10 +150,6 @@ class _Planner:
     @property
     def _prefix_is_kept(self) -> bool:
         return self.config.sampling.prefix_seeds > 0 and schedule.prefix_length(self.config) > 0
-
-    @property
-    def _penalised(self) -> bool:
-        return self.config.reward.kl_weight > 0 and bool(schedule.kl_steps(self.config))
 
     @property
     def _leaves_encoders(self) -> bool:
@@ -283,33 +250,6 @@ class _Planner:
 
     # ---- what is done --------------------------------------------------------------------------------------------
 
-    @property
-    def _offloads_activations(self) -> bool:
-        return self.on_gpu and self.config.model.use_gradient_checkpointing_offload
-
-    def _gradient_step(self, batch: int) -> Part:
-        checkpointed = self.config.model.use_gradient_checkpointing
-        size = self.steps.gradient_step(checkpointed, self._penalised)
-        if checkpointed and self._offloads_activations:
-            size -= (self.steps.layers - 2) * self.steps.block_input  # two are under way
-        else:
-            size += self._others_tokens
-        return Part("a step with its graph", batch * self.step_factor * size)
-
-    @property
-    def _others_tokens(self) -> float:
-        """What the first block keeps of the tokens that other processes go on with."""
-        return (self.shares - 1) * self.steps.block_input
-
-    @property
-    def _forward(self) -> float:
-        return self.step_factor * self.steps.forward
-
-    def _activations_on_host(self, batch: int) -> Iterator[Part]:
-        if self.config.model.use_gradient_checkpointing and self._offloads_activations:
-            size = (self.steps.layers * self.steps.block_input + self._others_tokens) * batch
-            yield Part("activations that wait", self.per_machine * size)
-
     def _decoding(self, batch: int) -> Iterator[Part]:
         chunk, frames = self.config.sampling.decode_chunk, self.config.data.num_frames
         in_one_piece = chunk is None or chunk >= self.latent_frames
@@ -332,6 +272,6 @@ class _Planner:
     def _rendering(self, batch: int) -> Iterator[Part]:
         frames, height, width = self.config.data.num_frames, self.height, self.width
         videos = batch * 3 * 4.0 * frames * height * width
-        decoded = self.decode_factor * self.decoder.rendered(self.on_gpu) * (1 if self.on_gpu else batch)
+        decoded = self.decode_factor * self.decoder.rendered(self.on_gpu)
         seen = min(frames, _FRAMES_AT_ONCE) * self.faces.frame
-        yield Part("a step, or the decode", max(batch * self._forward, decoded + videos + seen))
+        yield Part("a step, or the decode", max(batch * self.sampling.forward, decoded + videos + seen))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rewardfl_app.planning.machine import Machine
-from rewardfl_app.planning.memory_plan import GB, MemoryPlan, Part, Phase
+from rewardfl_app.planning.memory_plan import MemoryPlan
+from rewardfl_app.planning.phase import GB, Part, Phase
 
 _LOADING = "loading"  # from this phase on, what it took stays
 

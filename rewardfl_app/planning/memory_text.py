@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rewardfl_app.planning.memory_check import Verdict
-from rewardfl_app.planning.memory_plan import Part
+from rewardfl_app.planning.phase import Part
 
 _NAMED = 3  # of a phase's parts, the largest
 

@@ -36,7 +36,8 @@ class Plan:
     grid's last. `kl_steps`: where the divergence from the reference is measured, empty when it has no weight.
     `alpha`: how much of the gradient flows on to the step before, 0 to 1. `kl_through_x`: whether the divergence's
     gradient flows there too (through the trained velocity only). `renoised`: noisings of the finished video on which
-    the last step's gradient is taken, 0 for the video itself.
+    the last step's gradient is taken, 0 for the video itself. `keep_graphs`: of how many gradient steps, the
+    last ones, the graph is kept from sampling on.
     """
 
     grid: Grid
@@ -46,6 +47,7 @@ class Plan:
     kl_weight: float = 0.0
     kl_through_x: bool = False
     renoised: int = 0
+    keep_graphs: int = 0
 
     @classmethod
     def draw(cls, config: Config, update: int, kl_weight: float | None = None) -> Plan:
@@ -75,12 +77,23 @@ class Plan:
             kl_weight=weight,
             kl_through_x=reward.kl_through_x,
             renoised=sampling.num_renoised if mode == "draft_lv" else 0,
+            keep_graphs=sampling.keep_graphs,
         )
 
     @property
     def num_backwards(self) -> int:
         """Backward calls of one batch: the same on every rank, whatever was sampled."""
         return len(self.steps) * max(self.renoised, 1) + len(self.kl_only)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The gradient steps whose graph is kept from sampling on. A video that is noised anew leaves none: its
+        gradient is that of another step."""
+        return self.steps[-self.keep_graphs :] if self.keep_graphs and not self.renoised else ()
+
+    def carries(self, step: int) -> bool:
+        """Whether the gradient flows on from this step to one before it."""
+        return step in self.steps and step > self.steps[0] and self.alpha > 0
 
     @property
     def kl_only(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -213,7 +214,8 @@ class TrainingStep:
         """Sampling, reward and KL of one batch, with their backward passes. `key`: seed, number of the samples, of the
         update."""
         engine, inputs = self._engine, batch.batch
-        plain = sampling.velocities(self._model.experts, plan.grid, inputs.text, inputs.condition)
+        given = self._model.experts, plan.grid, inputs.text, inputs.condition
+        plain, together = sampling.velocities(*given), partial(sampling.velocities_together, *given)
 
         def velocity(step: int, x: Tensor) -> Tensor:
             # The same masks whenever a step is run again
@@ -221,15 +223,18 @@ class TrainingStep:
             with adaptation.dropout(engine.adaptations.values(), masks):
                 return plain(step, x)
 
-        def reference(step: int, x: Tensor) -> Tensor:
-            with engine.adaptations[plan.grid.experts[step]].base():
-                return plain(step, x)
+        def references(steps: Sequence[int], latents: Sequence[Tensor]) -> list[Tensor]:
+            found = []
+            for expert, group in groupby(zip(steps, latents, strict=True), lambda each: plan.grid.experts[each[0]]):
+                with engine.adaptations[expert].base():
+                    found += together(*zip(*group, strict=True))
+            return found
 
         self._doing("sampling")
         suited = partial(threads.suited_to, self._model.experts[plan.grid.experts[-1]], start)
         with suited():
             forward = gradients.sample(
-                velocity, reference, start, plan, engine.backward, start=self._prefixes.stop, scale=scale
+                velocity, references, start, plan, engine.backward, start=self._prefixes.stop, scale=scale
             )
         kl, share = forward.kl, 1 / max(plan.renoised, 1)
         for turn in range(max(plan.renoised, 1)):
@@ -243,7 +248,7 @@ class TrainingStep:
             self._doing("the backward pass through the sampling steps")
             with suited():
                 pulled = gradients.pull_back(
-                    velocity, reference, taken, adjoint, plan, engine.backward, scale=scale * share
+                    velocity, references, taken, adjoint, plan, engine.backward, scale=scale * share
                 )
             kl = kl + share * pulled
         sums.check("divergence", batch.slots, torch.isfinite(kl))

@@ -8,11 +8,11 @@ from functools import lru_cache
 from typing import Any
 
 from rewardfl_app.config import validation
-from rewardfl_app.planning import machine, memory_plan
+from rewardfl_app.planning import machine
 from rewardfl_app.planning.machine import Machine
 from rewardfl_app.planning.memory_check import Verdict
-from rewardfl_app.planning.memory_plan import Phase
 from rewardfl_app.planning.memory_side import Side
+from rewardfl_app.planning.phase import GB, Phase
 from rewardfl_app.supervisor import memory_verdict
 from rewardfl_app.ui.config_form import Values, mapping_of, text_of
 
@@ -83,7 +83,7 @@ def _row(side: Side, phase: Phase) -> dict[str, Any]:
         "kept": kept,
         "added": side.of(phase) - kept,
         "parts": [
-            {"what": part.what, "amount": _amount(part.size / memory_plan.GB), "kept": side.stays(part)}
+            {"what": part.what, "amount": _amount(part.size / GB), "kept": side.stays(part)}
             for part in largest
             if part.size
         ],

@@ -77,9 +77,9 @@ def update(adaptation: Adaptation, config: Config) -> list[Tensor]:
     def velocity(step: int, x: Tensor) -> Tensor:
         return forward(adaptation, step, x)
 
-    def reference(step: int, x: Tensor) -> Tensor:
+    def references(steps: Sequence[int], latents: Sequence[Tensor]) -> list[Tensor]:
         with adaptation.base():
-            return forward(adaptation, step, x)
+            return [forward(adaptation, step, x) for step, x in zip(steps, latents, strict=True)]
 
     def backward(surrogate: Tensor) -> None:
         surrogate.backward()
@@ -87,8 +87,8 @@ def update(adaptation: Adaptation, config: Config) -> list[Tensor]:
     for parameter in adaptation.parameters():
         parameter.grad = None
     start = seeded_noise(SHAPE, 3)
-    found = gradients.sample(velocity, reference, start, plan, backward, start=3, scale=0.5)
-    kl = gradients.pull_back(velocity, reference, found, 0.01 * seeded_noise(SHAPE, 4), plan, backward, scale=0.5)
+    found = gradients.sample(velocity, references, start, plan, backward, start=3, scale=0.5)
+    kl = gradients.pull_back(velocity, references, found, 0.01 * seeded_noise(SHAPE, 4), plan, backward, scale=0.5)
     gradient = [p.grad.flatten() for p in adaptation.parameters() if p.grad is not None]
     return [found.final, kl, torch.cat(gradient)]
 

@@ -11,6 +11,7 @@ from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from traced_memory import Traced
 
+from rewardfl_app.models import lora_linear
 from rewardfl_app.models.lora_linear import LoraLinear
 
 IN, OUT, RANK = 48, 80, 4
@@ -70,6 +71,17 @@ def test_gradients_are_those_of_finite_differences() -> None:
     x = inputs(torch.float64)[0]
     parameters = (made.lora_A["default"].weight, made.lora_B["default"].weight)
     assert torch.autograd.gradcheck(lambda x, *_: made(x), (x, *parameters))
+
+
+def test_a_pass_for_the_input_alone_leaves_the_trained_weights_without_a_gradient() -> None:
+    made, (x, given) = layer(LoraLinear, torch.float32), inputs(torch.float32)
+    wanted = found(made, x, given)[1]
+    parameters = [made.lora_A["default"].weight, made.lora_B["default"].weight]
+    y = made(x)
+    with lora_linear.inputs_alone():
+        of_input, *none = torch.autograd.grad(y, [x, *parameters], given, retain_graph=True, allow_unused=True)
+    assert torch.equal(of_input, wanted) and none == [None, None]
+    assert all(gradient is not None for gradient in torch.autograd.grad(y, parameters, given))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -10,7 +10,8 @@ from rewardfl_app.bench import plan as bench_plan
 from rewardfl_app.config import files, presets
 from rewardfl_app.config.schema import Config
 from rewardfl_app.planning import memory_plan
-from rewardfl_app.planning.memory_plan import MemoryPlan, Phase
+from rewardfl_app.planning.memory_plan import MemoryPlan
+from rewardfl_app.planning.phase import Phase
 
 PHASES = ["encoding the clips", "loading", "sampling", "decoding and scoring", "backward through the steps",
           "updating the weights", "evaluating", "saving"]  # fmt: skip
@@ -83,6 +84,22 @@ def test_a_lora_that_is_an_operation_of_its_own_takes_more(apart: str | tuple[st
     assert on_device(by_itself, *what) > 1.2 * on_device(joined, *what)
 
 
+def test_kept_graphs_take_the_memory_of_their_steps_while_the_video_is_scored() -> None:
+    """What each keeps: the inputs of its blocks, which with offload wait on the host."""
+    off = ("model.use_gradient_checkpointing_offload=false",)
+    none, two, most = (planned("wan22_80gb", *off, f"sampling.keep_graphs={n}") for n in (0, 2, 99))
+    what = ("decoding and scoring", "graphs of other steps")
+    assert on_device(none, *what) == 0 and on_device(two, *what) > 10
+    assert on_device(most, *what) == 2 * on_device(two, *what)  # there are four gradient steps
+    assert planned("wan22_80gb", *off, "sampling.keep_graphs=4", "sampling.gradient_mode=draft_lv").phases == (
+        planned("wan22_80gb", *off, "sampling.gradient_mode=draft_lv").phases
+    )
+    for name in ("sampling", "decoding and scoring", "backward through the steps"):
+        assert phase(two, name).device_gb > phase(none, name).device_gb + 5
+        waiting = [phase(planned("wan22_80gb", f"sampling.keep_graphs={n}"), name).host_gb for n in (1, 4)]
+        assert waiting[1] > waiting[0] + 20
+
+
 def test_zero_divides_what_a_whole_network_takes() -> None:
     whole = ("lora.lora_base_model=none", "deepspeed.offload_optimizer=false", "reward.kl_weight=0")
     peaks = {stage: planned("wan22_8x80gb", *whole, f"deepspeed.zero_stage={stage}").device_peak.device_gb
@@ -107,9 +124,9 @@ def test_more_processes_on_a_machine_take_more_of_it() -> None:
     [
         ("data.height=96", "data.width=160", "data.max_pixels=15360", "data.num_frames=9",
          "deepspeed.num_processes=1", "train.gradient_accumulation_steps=2"),
-        ("model.dtype=bfloat16", "sampling.decode_chunk=1"),
+        ("model.dtype=bfloat16", "sampling.decode_chunk=1", "sampling.keep_graphs=0"),
     ],
-    ids=["one wide clip at a time", "bfloat16, in chunks"],
+    ids=["one wide clip at a time, graphs kept", "bfloat16, in chunks"],
 )  # fmt: skip
 def test_a_pocket_run_takes_what_is_planned(changes: tuple[str, ...], frozen_pocket: Any) -> None:
     """Every phase of an update within 15%, in a process of its own."""

@@ -57,6 +57,11 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "accumulation": {"train": {"train_batch_size": 4, "gradient_accumulation_steps": 2}},
     "decoded frame by frame": {"sampling": {"decode_chunk": 1}},
     "decoded at once": {"sampling": {"decode_chunk": None}},
+    "graphs kept": {"sampling": {**last(3, 8), "keep_graphs": 3}, "reward": {"kl_steps": "expert"}},
+    "graphs kept, checkpointed": {
+        "sampling": {**last(3, 8), "keep_graphs": 2},
+        "model": {"use_gradient_checkpointing": True},
+    },
     "checkpointed": {"model": {"use_gradient_checkpointing": True}},
     "all weights": {"lora": {"lora_base_model": "none"}, "train": {"learning_rate": 1e-3}},
     "all weights, ZeRO 3": {
@@ -90,6 +95,7 @@ def on(ranks: int, stage: int, **changes: dict[str, Any]) -> dict[str, dict[str,
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_every_stage_of_zero(make_run: MakeRun, forked_trainers: ForkedTrainers, ranks: int) -> None:
     runs = [make_run(f"zero-{stage}", **on(ranks, stage)) for stage in range(4)]
+    runs.append(make_run("zero-3-kept", **on(ranks, 3, sampling={"keep_graphs": 4})))
     for run in runs:  # a process each: DeepSpeed's stages do not all leave a process as they found it
         done = forked_trainers.train([run.path], ranks=ranks, capture=True)
         assert done["codes"] == [0] * ranks, log_of(run.path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -50,6 +50,9 @@ class Problem:
         with lora.disabled(self.experts):
             return self.velocity(step, x)
 
+    def references(self, steps: Sequence[int], latents: Sequence[Tensor]) -> list[Tensor]:
+        return [self.reference(step, x) for step, x in zip(steps, latents, strict=True)]
+
     def loss(self, final: Tensor) -> Tensor:
         """Per sample [B]."""
         return (torch.sin(final) * self.weight).flatten(1).mean(1)
@@ -89,11 +92,11 @@ class Problem:
 
         for parameter in self.parameters:
             parameter.grad = None
-        forward = gradients.sample(self.velocity, self.reference, self.noise, self.plan, backward, start=0, scale=0.5)
+        forward = gradients.sample(self.velocity, self.references, self.noise, self.plan, backward, start=0, scale=0.5)
         final = forward.final.requires_grad_(True)
         loss = self.loss(final)
         (adjoint,) = torch.autograd.grad(loss.mean(), final)
-        kl = gradients.pull_back(self.velocity, self.reference, forward, adjoint, self.plan, backward, scale=0.5)
+        kl = gradients.pull_back(self.velocity, self.references, forward, adjoint, self.plan, backward, scale=0.5)
         assert calls == self.plan.num_backwards
         self.step_total = (loss.mean() + self.plan.kl_weight * kl.mean()).detach()
         return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.parameters]
@@ -141,17 +144,22 @@ CASES += [
 ]
 
 
+@pytest.mark.parametrize("keep", [0, 2, 4])
 @pytest.mark.parametrize(("k", "alpha", "kl", "through_x"), CASES)
-def test_equals_one_graph(model: wan.WanModel, k: int, alpha: float, kl: str | None, through_x: bool) -> None:
+def test_equals_one_graph(
+    model: wan.WanModel, k: int, alpha: float, kl: str | None, through_x: bool, keep: int
+) -> None:
     weight = 0.0 if kl is None else 0.7
-    problem = Problem(model, plan(k, alpha=alpha, kl_weight=weight, kl=kl or "gradient", kl_through_x=through_x))
+    settings = {"kl_weight": weight, "kl": kl or "gradient", "kl_through_x": through_x, "keep_graphs": keep}
+    problem = Problem(model, plan(k, alpha=alpha, **settings))
     want, got = problem.one_graph(), problem.step_wise()
     assert relative_error(got, want) <= 1e-5
     assert float(problem.step_total) == pytest.approx(float(problem.total), rel=1e-5)
 
 
-def test_gradient_steps_of_both_experts(model: wan.WanModel) -> None:
-    problem = Problem(model, plan(7, kl_weight=0.3))
+@pytest.mark.parametrize("keep", [0, 7])
+def test_gradient_steps_of_both_experts(model: wan.WanModel, keep: int) -> None:
+    problem = Problem(model, plan(7, kl_weight=0.3, keep_graphs=keep))
     assert relative_error(problem.step_wise(), problem.one_graph()) <= 1e-5
 
 
@@ -174,6 +182,25 @@ def test_block_checkpointing_changes_nothing(model: wan.WanModel) -> None:
             expert.disable_gradient_checkpointing()
 
 
+def test_a_step_whose_graph_is_kept_runs_once(model: wan.WanModel) -> None:
+    """Of four gradient steps the last three: they run once, the first and the KL-only step before as without."""
+    problem = Problem(model, plan(4, kl_weight=0.5, kl="expert", keep_graphs=3))
+    velocity, ran, measured = problem.velocity, [], []
+
+    def counted(step: int, x: Tensor) -> Tensor:
+        ran.append(step)
+        return velocity(step, x)
+
+    def together(steps: Sequence[int], latents: Sequence[Tensor]) -> list[Tensor]:
+        measured.append(tuple(steps))
+        return [velocity(step, x) for step, x in zip(steps, latents, strict=True)]
+
+    problem.velocity, problem.references = counted, together  # type: ignore[method-assign]
+    problem.step_wise()
+    assert ran == [0, 1, 2, 3, 4, 5, 6, 7, 4]
+    assert measured == [(3,), (5, 6, 7), (4,)]
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_a_linear_model_by_hand(alpha: float) -> None:
     """v = a x, loss = x_N: the gradient in a is sum_i d_i x_i prod_{j>i} (1 + alpha d_j a), computed by hand."""
@@ -186,8 +213,12 @@ def test_a_linear_model_by_hand(alpha: float) -> None:
 
     p = Plan(grid, (0, 1, 2), alpha=alpha)
     start = torch.full((1, 1), 2.0)
-    forward = gradients.sample(velocity, velocity, start, p, lambda s: s.backward(), start=0, scale=1.0)
-    gradients.pull_back(velocity, velocity, forward, torch.ones(1, 1), p, lambda s: s.backward(), scale=1.0)
+
+    def references(steps: Sequence[int], latents: Sequence[Tensor]) -> list[Tensor]:
+        raise AssertionError("there is no divergence")
+
+    forward = gradients.sample(velocity, references, start, p, lambda s: s.backward(), start=0, scale=1.0)
+    gradients.pull_back(velocity, references, forward, torch.ones(1, 1), p, lambda s: s.backward(), scale=1.0)
     d = [-0.3, -0.3, -0.4]
     x = [2.0]
     for delta in d:
@@ -255,13 +286,13 @@ def test_renoised_last_step_equals_one_graph(model: wan.WanModel) -> None:
         parameter.grad = None
     back = partial(Tensor.backward)
     forward = gradients.sample(
-        problem.velocity, problem.reference, problem.noise, problem.plan, back, start=0, scale=0.5
+        problem.velocity, problem.references, problem.noise, problem.plan, back, start=0, scale=0.5
     )
     for each in noise:
         taken = gradients.renoised(problem.velocity, forward, each, problem.plan)
         final = taken.final.requires_grad_(True)
         (adjoint,) = torch.autograd.grad(problem.loss(final).mean() / 2, final)
-        gradients.pull_back(problem.velocity, problem.reference, taken, adjoint, problem.plan, back, scale=0.25)
+        gradients.pull_back(problem.velocity, problem.references, taken, adjoint, problem.plan, back, scale=0.25)
     got = [torch.zeros_like(p) if p.grad is None else p.grad for p in problem.parameters]
     assert relative_error(got, want) <= 1e-5
 

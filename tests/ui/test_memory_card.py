@@ -57,8 +57,8 @@ def test_what_fits_says_where_it_is_most(on: On) -> None:
 def test_a_laptop_makes_no_claim_on_a_model_for_gpus(on: On) -> None:
     card = _view("wan22_80gb")
     assert card["state"] == "unknown" and card["usable"] is None and card["remedy"] is None
-    assert card["sentence"] == "Needs 61.4 GB on a GPU; this machine has none."
-    assert _view("wan22_8x80gb")["sentence"] == "Needs 61.4 GB on each GPU; this machine has none."
+    assert card["sentence"] == "Needs 60.8 GB on a GPU; this machine has none."
+    assert _view("wan22_8x80gb")["sentence"] == "Needs 60.8 GB on each GPU; this machine has none."
     on(None, None)
     assert _view("pocket", **ALONE)["sentence"] == "Needs 1.0 GB; how much memory this machine has is not known."
 
@@ -67,7 +67,7 @@ def test_the_settings_that_make_it_fit_can_be_put_into_the_form(on: On) -> None:
     values = _values("wan22_i2v_a14b")
     for gpu in ("48", "80"):
         card = _view("wan22_i2v_a14b", gpu)
-        assert card["state"] == "short" and card["sentence"].startswith("Does not fit: 78.2 GB on each GPU, ")
+        assert card["state"] == "short" and card["sentence"].startswith("Does not fit: 77.5 GB on each GPU, ")
         after = memory_card.view({**values, **card["remedy"]}, gpu)
         assert after is not None and after["state"] == "fits"
         assert card["then"].removesuffix(" on each GPU") in after["sentence"]
@@ -92,7 +92,7 @@ def test_the_bars_are_of_the_memory_that_is_short(on: On) -> None:
     card = _view("wan22_8x80gb")
     assert card["whole"] > 60 and card["usable"] == pytest.approx(54)
     assert "143 GB of the machine’s own memory, 54.0 GB usable" in card["sentence"]
-    assert card["beside"] == "and 61.4 GB on each GPU"
+    assert card["beside"] == "and 60.8 GB on each GPU"
 
 
 def test_a_bar_is_what_stays_and_what_the_phase_adds(on: On) -> None:
