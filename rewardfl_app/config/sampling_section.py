@@ -57,9 +57,9 @@ class SamplingConfig(Section):
     )
     keep_graphs: int = _field(
         0,
-        "Of how many steps, the last ones that carry the gradient, to keep what the gradient needs from sampling on "
-        "instead of running the step again for it: a forward pass less for each, but the memory of its graph. Has no "
-        "effect when gradient_mode is `draft_lv`.",
+        "How many of the steps that carry the gradient, counted from the last, keep their graph from sampling on "
+        "instead of running again for it: a forward pass less for each, but the memory of its graph until it is pulled "
+        "back. Has no effect when gradient_mode is `draft_lv`.",
         ge=0,
     )
     prefix_seeds: int = _field(

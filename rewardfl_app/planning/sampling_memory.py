@@ -71,9 +71,8 @@ class SamplingMemory:
         return Part("a step with its graph", self._batch * self._factor * size)
 
     def _others(self, number: int) -> Part:
-        held = self._steps.held(self._checkpointed)
-        if self._offloads:
-            held -= self._steps.layers * self._steps.block_input
+        waits = self._steps.layers * self._steps.block_input
+        held = self._steps.held(self._checkpointed) + (-waits if self._offloads else self._others_tokens)
         return Part("graphs of other steps", self._batch * self._kept_factor * number * held)
 
     @property

@@ -8,6 +8,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from rewardfl_app.config.schema import Config, SamplingConfig
 from rewardfl_app.models import conditioning, sampling, vae_sequence
+from rewardfl_app.models.sampling import Grid
 from rewardfl_app.models.wan import WanModel
 
 SIGMAS = [1, 0.9722, 0.9375, 0.8929, 0.8333, 0.75, 0.625, 0.4167, 0]
@@ -64,6 +65,19 @@ def test_decode_of_the_pipeline(model: WanModel) -> None:
         want = pipe.vae.decode(latents * std + mean).sample
         got = vae_sequence.decode(model.vae, latents)
     torch.testing.assert_close(got.clamp(-1, 1), want, rtol=1e-4, atol=1e-5)
+
+
+def test_steps_together_are_the_steps_one_by_one(model: WanModel) -> None:
+    """Two videos at three steps of one expert: each step keeps its own noise level, each video its text and picture."""
+    grid = Grid((1.0, 0.9, 0.7, 0.4, 0.0), ("high_noise", "low_noise", "low_noise", "low_noise"))
+    torch.manual_seed(0)
+    given = model.experts, grid, torch.randn(2, 5, 16), torch.randn(2, 20, 2, 4, 4)
+    steps, latents = [3, 1, 2], list(torch.randn(3, 2, 16, 2, 4, 4))
+    with torch.no_grad():
+        together = sampling.velocities_together(*given, steps, latents)
+        for step, x, found in zip(steps, latents, together, strict=True):
+            torch.testing.assert_close(found, sampling.velocities(*given)(step, x), rtol=1e-4, atol=1e-5)
+        assert float((together[0] - sampling.velocities(*given)(1, latents[0])).norm()) > 1e-2
 
 
 def test_noise_depends_on_its_key_alone() -> None:

@@ -53,6 +53,12 @@ def test_the_remedy_makes_it_fit_and_leaves_nothing_out(preset: str, device: flo
         assert memory_check.check(with_settings(config, rest), there, per_machine=8).fits is False
 
 
+def test_graphs_that_were_kept_for_speed_are_given_up_first() -> None:
+    config = with_settings(presets.preset("wan22_80gb"), {"sampling.keep_graphs": 4, "sampling.decode_chunk": 1})
+    verdict = memory_check.check(config, Machine(80.0, 64.0))
+    assert verdict.fits is False and verdict.remedy == {"sampling.keep_graphs": 0}
+
+
 def test_what_no_setting_helps_is_said() -> None:
     verdict = memory_check.check(presets.preset("wan22_i2v_a14b"), Machine(16.0, 64.0))
     assert verdict.fits is False and verdict.remedy is None and "smaller model" in verdict.sentence

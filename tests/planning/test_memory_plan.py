@@ -100,6 +100,13 @@ def test_kept_graphs_take_the_memory_of_their_steps_while_the_video_is_scored() 
         assert waiting[1] > waiting[0] + 20
 
 
+def test_what_is_kept_of_a_shared_video_is_a_share_and_the_first_block_s_input() -> None:
+    off = ("model.use_gradient_checkpointing_offload=false", "sampling.keep_graphs=2")
+    one, eight = (planned("wan22_8x80gb", *off, f"deepspeed.context_parallel={shares}") for shares in (1, 8))
+    what = ("decoding and scoring", "graphs of other steps")
+    assert on_device(one, *what) / 8 < on_device(eight, *what) < on_device(one, *what) / 6
+
+
 def test_zero_divides_what_a_whole_network_takes() -> None:
     whole = ("lora.lora_base_model=none", "deepspeed.offload_optimizer=false", "reward.kl_weight=0")
     peaks = {stage: planned("wan22_8x80gb", *whole, f"deepspeed.zero_stage={stage}").device_peak.device_gb

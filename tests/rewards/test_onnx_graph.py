@@ -246,6 +246,16 @@ def test_convolution_has_the_gradient_of_pytorchs_and_keeps_nothing(
     torch.testing.assert_close(torch.autograd.grad(mapped, x, weights)[0], wanted)
 
 
+def test_a_bias_that_is_computed_from_the_picture_carries_a_gradient(tmp_path: Path) -> None:
+    nodes = [_n("ReduceMean", ["x"], "b", axes=[0, 2, 3], keepdims=0), _n("Conv", ["x", "w", "b"])]
+    values = _random(4, 4, 3, 3)
+    graph = OnnxGraph(_write(tmp_path / "g.onnx", nodes, {"w": values}, opset=13))
+    x = torch.from_numpy(IMAGE).requires_grad_()
+    mine, theirs = graph(x)[0], torch.nn.functional.conv2d(x, torch.from_numpy(values), x.mean((0, 2, 3)))
+    given = torch.randn_like(theirs)
+    torch.testing.assert_close(torch.autograd.grad(mine, x, given), torch.autograd.grad(theirs, x, given))
+
+
 def test_batch_norm_keeps_what_it_multiplies_by_alone(tmp_path: Path) -> None:
     weights = {"s": _random(4), "b": _random(4), "m": _random(4), "v": np.abs(_random(4)) + 0.1}
     graph = OnnxGraph(_write(tmp_path / "g.onnx", [_n("BatchNormalization", ["x", "s", "b", "m", "v"])], weights))

@@ -1,4 +1,5 @@
-"""Convolution and batch normalisation, whose weights never train here: the graph keeps nothing of their inputs.
+"""Convolutions, and the batch normalisation around them. Their weights never train here: the graph keeps nothing of
+their inputs.
 
 Autograd's own keep the input of each: three maps of the recogniser where one is enough.
 """
@@ -32,7 +33,8 @@ def _conv(attributes: Attributes, opset: int) -> Function:
         else:
             padding = pads[:rank]
         options = stride, padding, dilation, groups
-        if weight.requires_grad or not x.requires_grad:
+        computed = weight.requires_grad or (bias is not None and bias.requires_grad)  # from the picture, by the graph
+        if computed or not x.requires_grad:
             return _CONVOLVE[rank](x, weight, bias, *options)
         return _Frozen.apply(x, weight, bias, options)
 
